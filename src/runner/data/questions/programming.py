@@ -1,0 +1,27 @@
+"""Questions that ask for a program: the way from a drawn chain of steps to the question and its answer.
+
+Which chains are drawn is in the families; the sentences are in ``wording``.
+"""
+
+from random import Random
+
+from runner.data.questions.pipeline import Chain, draw_tests, names, write_code
+from runner.data.questions.question import NativeForm, Question
+from runner.data.questions.wording import ask, header, plan
+
+CLOSING = "Here is the function."
+
+
+def write_question(random: Random, chain: Chain) -> Question:
+    """The question that asks for the program of ``chain``."""
+    code = write_code(chain, comments=True)
+    return Question(
+        statement=ask(random, chain),
+        trace=f"Steps:\n{plan(chain)}",
+        closing=CLOSING,
+        solution=code,
+        program=header(chain) + code,
+        sequence=names(chain),
+        tests=draw_tests(random, chain),
+        native=NativeForm(header(chain) + "def solve("),
+    )
