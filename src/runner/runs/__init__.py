@@ -1,0 +1,45 @@
+"""The record of runs: folders, locks, checkpoints, metrics, state, environment, trackers.
+
+What is trained and what the records mean lie with their writers; nothing here imports torch.
+"""
+
+from runner.runs.attempt import Attempt, StaleAttempt
+from runner.runs.checkpoint import CheckpointStore, FoundCheckpoint, Skipped, publish_folder, recover_folder
+from runner.runs.durable import JSON
+from runner.runs.environment import Environment, describe, package_versions, record_environment
+from runner.runs.folder import RunFolder
+from runner.runs.lock import RunLock
+from runner.runs.manifest import Damaged, Manifest, verified
+from runner.runs.metrics import MetricsLog, Record, read_metrics
+from runner.runs.opening import JobRecord, OpenRun, Resume, open_run, read_job
+from runner.runs.state import RunState, read_state
+
+__all__ = [
+    "JSON",
+    "Attempt",
+    "CheckpointStore",
+    "Damaged",
+    "Environment",
+    "FoundCheckpoint",
+    "JobRecord",
+    "Manifest",
+    "MetricsLog",
+    "OpenRun",
+    "Record",
+    "Resume",
+    "RunFolder",
+    "RunLock",
+    "RunState",
+    "Skipped",
+    "StaleAttempt",
+    "describe",
+    "open_run",
+    "package_versions",
+    "publish_folder",
+    "read_job",
+    "read_metrics",
+    "read_state",
+    "record_environment",
+    "recover_folder",
+    "verified",
+]

@@ -1,0 +1,100 @@
+"""Which start of a run may write: a number that only grows, so that a dead start cannot publish.
+
+Which process may start a run at all is the business of ``lock``.
+"""
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+from runner.errors import TrainingFailed
+from runner.runs.durable import write_json
+
+ATTEMPT_FILE = "attempt.json"
+GUARD_FILE = ".attempt.lock"
+GUARD_TIMEOUT_S = 30.0
+
+
+class StaleAttempt(TrainingFailed):
+    """A newer attempt of the run began; this one must write nothing more."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One start of the training of a run: its number (from 1) and its identity."""
+
+    root: Path
+    number: int
+    identity: str
+
+    @classmethod
+    def begin(cls, root: Path) -> "Attempt":
+        """The next attempt of the run in ``root``; from its return on, no earlier one can publish.
+
+        Safe when several processes call it at once: each gets a number of its own.
+        """
+        with _guard(root):
+            newest = _newest(root)
+            attempt = cls(root, newest[0] + 1, uuid4().hex)
+            write_json(root / ATTEMPT_FILE, {"attempt": attempt.number, "identity": attempt.identity})
+        return attempt
+
+    @contextmanager
+    def publishing(self) -> Iterator[None]:
+        """Hold off every ``begin`` while the body publishes; ``StaleAttempt`` if one came before."""
+        with _guard(self.root):
+            number, identity = _newest(self.root)
+            if (number, identity) != (self.number, self.identity):
+                raise StaleAttempt(
+                    f"attempt {self.number} wanted to publish, but attempt {number} is the newest",
+                    str(self.root),
+                    "nothing to do: the newer attempt goes on, this process must end",
+                )
+            yield
+
+
+def _newest(root: Path) -> tuple[int, str]:
+    try:
+        record = json.loads((root / ATTEMPT_FILE).read_text())
+        return int(record["attempt"]), str(record["identity"])
+    except FileNotFoundError:
+        return 0, ""
+    except (ValueError, KeyError, TypeError) as error:
+        raise TrainingFailed(
+            f"the attempt record cannot be read ({error})",
+            str(root / ATTEMPT_FILE),
+            "make sure that no process of this run is alive, then remove the file",
+        ) from error
+
+
+@contextmanager
+def _guard(root: Path) -> Iterator[None]:
+    """Mutual exclusion over the attempt record; held for milliseconds, so a long wait is an error."""
+    descriptor = os.open(root / GUARD_FILE, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        deadline = time.monotonic() + GUARD_TIMEOUT_S
+        while not _locked(descriptor):
+            if time.monotonic() > deadline:
+                raise TrainingFailed(
+                    f"another process has held the attempt record for {GUARD_TIMEOUT_S:.0f} s",
+                    str(root / GUARD_FILE),
+                    "end the worker of the earlier attempt that hangs",
+                )
+            time.sleep(0.01)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,51 @@
+"""state.json: how far a run is and how it ended, in a few words.
+
+It is told by the process that works on the run; whether that process still lives is asked of ``lock``.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal, TypeAlias, get_args
+
+from runner.runs.durable import write_json
+
+State: TypeAlias = Literal["new", "running", "finished", "stopped", "failed"]
+
+
+@dataclass(frozen=True)
+class RunState:
+    """``state`` after ``step`` of ``steps``; ``reason`` says why it ended there, one line; times are ISO 8601, UTC."""
+
+    state: State
+    job_hash: str
+    step: int = 0
+    steps: int = 0
+    reason: str = ""
+    began: str = ""
+    changed: str = ""
+
+
+def now() -> str:
+    """The present moment as the records hold it."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def write_state(path: Path, state: RunState) -> RunState:
+    """Record ``state``, stamped with the present time, atomically; returns what was written."""
+    moment = now()
+    stamped = RunState(**{**asdict(state), "changed": moment, "began": state.began or moment})
+    write_json(path, asdict(stamped))
+    return stamped
+
+
+def read_state(path: Path) -> RunState | None:
+    """The recorded state, or None if there is none that can be read."""
+    try:
+        record = json.loads(path.read_text())
+        state = RunState(**record)
+    except (OSError, ValueError, TypeError):
+        return None
+    whole = state.state in get_args(State) and isinstance(state.step, int) and isinstance(state.steps, int)
+    return state if whole else None
