@@ -1,0 +1,162 @@
+"""Starting a job through Ray Train, showing how it goes, stopping it on a signal, and telling how it ended.
+
+What the workers do is in ``worker``; starting and checking Ray itself in ``ray_session``.
+"""
+
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from runner.config.cluster import Cluster
+from runner.config.job import Job
+from runner.config.load import job_hash
+from runner.distributed.outcome import Outcome, read_outcome
+from runner.distributed.ray_session import Resources, ray_session
+from runner.distributed.signals import StopSignals
+from runner.distributed.worker import STOP_FILE, Assignment, work
+from runner.errors import Interrupted, RunnerError, Stopped, TrainingFailed
+from runner.runs import JobRecord, OpenRun, Resume, open_run
+from runner.runs.folder import RunFolder
+from runner.runs.metrics import Record
+
+Show = Callable[[Record], None]
+Follow = Callable[[RunFolder, Callable[[], bool]], None]
+
+
+def launch(
+    job: Job, cluster: Cluster, *, resume: Resume, follow: Follow, launched_at: float, cache: Path
+) -> Outcome:
+    """Run ``job`` on ``cluster`` to its end and return how it ended.
+
+    ``follow(folder, ended)`` is called in a thread to show the run's records until ``ended()``.  SIGTERM and
+    Ctrl-C save and raise ``Stopped`` or ``Interrupted``; a second Ctrl-C ends at once.  Raises whatever
+    ``RunnerError`` the workers met.
+    """
+    job = _with_absolute_paths(job)
+    record = JobRecord(job.model_dump(mode="json"), job_hash(job))
+    with open_run(Path(cluster.storage), job.name, job=record, resume=resume) as run:
+        if run.status == "finished":
+            return _finished_before(run)
+        run.folder.inside(STOP_FILE).unlink(missing_ok=True)
+        with StopSignals(run.folder.inside(STOP_FILE)) as signals, ray_session(cluster) as resources:
+            assignment = _assignment(job, run.folder, resources, cache, launched_at)
+            _fit(assignment, cluster, resources, signals, lambda ended: follow(run.folder, ended))
+        return _settled(run, job, assignment, signals)
+
+
+def _with_absolute_paths(job: Job) -> Job:
+    """Local folders named from the root: the workers' working directory is another."""
+
+    def absolute(name: str) -> str:
+        path = Path(name).expanduser()
+        return str(path.resolve()) if path.exists() and not name.startswith("builtin:") else name
+
+    model = job.model.model_copy(update={"id": absolute(job.model.id)})
+    data = job.data.model_copy(update={"id": absolute(job.data.id)})
+    return job.model_copy(update={"model": model, "data": data})
+
+
+def _assignment(
+    job: Job, folder: RunFolder, resources: Resources, cache: Path, launched_at: float
+) -> Assignment:
+    return Assignment(
+        job=job.model_dump(mode="json"),
+        folder=str(folder.root),
+        cache=str(cache.expanduser().resolve()),
+        launch_id=uuid.uuid4().hex,
+        launched_at=launched_at,
+        threads=max(1, resources.cpus_per_worker),
+    )
+
+
+def _fit(
+    assignment: Assignment,
+    cluster: Cluster,
+    resources: Resources,
+    signals: StopSignals,
+    follow: Callable[[Callable[[], bool]], None],
+) -> None:
+    """Run the workers in a thread, so that this one, the main one, can answer signals."""
+    failures: list[BaseException] = []
+
+    def fit() -> None:
+        try:
+            _trainer(assignment, cluster, resources).fit()
+        except Exception as error:  # noqa: BLE001 - Ray's errors have no common class; it is told by ``_settled``
+            failures.append(error)
+
+    trained = threading.Thread(target=fit, name="ray-train", daemon=True)
+    trained.start()
+    shown = threading.Thread(target=follow, args=(lambda: not trained.is_alive(),), name="progress", daemon=True)
+    shown.start()
+    while trained.is_alive():
+        trained.join(timeout=0.2)
+        signals.raise_if_repeated()
+    shown.join(timeout=5.0)
+    if failures and read_outcome(Path(assignment.folder), assignment.launch_id) is None:
+        raise _failed(failures[0], assignment)
+
+
+def _trainer(assignment: Assignment, cluster: Cluster, resources: Resources) -> Any:
+    import ray.train
+    import ray.train.torch
+
+    per_worker: dict[str, float] = {"CPU": resources.cpus_per_worker}
+    if resources.gpus_per_worker:
+        per_worker["GPU"] = resources.gpus_per_worker
+    return ray.train.torch.TorchTrainer(
+        work,
+        train_loop_config=asdict(assignment),
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=resources.workers,
+            use_gpu=resources.gpus_per_worker > 0,
+            resources_per_worker=per_worker,
+        ),
+        run_config=ray.train.RunConfig(
+            # a name of its own for each launch: Ray restores by name, and our checkpoints are what is resumed from
+            name=f"launch-{assignment.launch_id[:12]}",
+            storage_path=str(Path(assignment.folder) / "ray"),
+            failure_config=ray.train.FailureConfig(max_failures=cluster.max_failures, controller_failure_limit=2),
+        ),
+    )
+
+
+def _settled(run: OpenRun, job: Job, assignment: Assignment, signals: StopSignals) -> Outcome:
+    """The outcome, recorded in the run's state; errors of the workers are raised here."""
+    outcome = read_outcome(run.folder.root, assignment.launch_id)
+    steps = job.train.steps
+    if outcome is None:
+        outcome = TrainingFailed("the workers ended without a word", str(run.folder.root), "run the command again")
+    if isinstance(outcome, RunnerError):
+        run.record("failed", step=run.state.step, steps=steps, reason=str(outcome))
+        raise outcome
+    if outcome.ending != "stopped":
+        run.record("finished", step=outcome.step, steps=steps, reason=outcome.ending)
+        return outcome
+    run.record("stopped", step=outcome.step, steps=steps, reason=signals.name or "asked to stop")
+    kind = Interrupted if signals.name == "SIGINT" else Stopped
+    raise kind(f"stopped after step {outcome.step:,}, everything is saved", str(run.folder.root), "run it again to go on")
+
+
+def _finished_before(run: OpenRun) -> Outcome:
+    ending = "plateau" if run.state.reason == "plateau" else "finished"
+    return Outcome(run.folder.root, ending, run.state.step, finished_before=True)  # type: ignore[arg-type]  # both are endings
+
+
+def _failed(error: BaseException, assignment: Assignment) -> TrainingFailed:
+    """The first line of what Ray says of a worker that died more often than it may."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return TrainingFailed(
+        f"the workers failed ({lines[-1].strip() if lines else type(error).__name__})",
+        assignment.folder,
+        "see the log with --debug; run the same command again to go on from the last checkpoint",
+    )
+
+
+def wall_clock() -> float:
+    """Seconds since the epoch, for ``launched_at``."""
+    return time.time()

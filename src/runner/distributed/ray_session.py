@@ -1,0 +1,96 @@
+"""Ray itself: started locally or joined by address, checked to be large enough, and shut down.
+
+A Ray that happens to run on the machine is never joined unless its address was given.
+"""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from runner.config.cluster import Cluster
+from runner.errors import DoesNotFit, UserError
+
+TOKEN_FILE = Path("~/.ray/auth_token")
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What each of ``workers`` gets."""
+
+    workers: int
+    cpus_per_worker: int
+    gpus_per_worker: float
+
+
+@contextmanager
+def ray_session(cluster: Cluster) -> Iterator[Resources]:
+    """Ray, started or joined as ``cluster`` says, within the block; raises ``DoesNotFit`` when it is too small."""
+    _check_local_size(cluster)
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
+    os.environ.setdefault("RAY_TRAIN_METRICS_ENABLED", "0")
+    import ray
+
+    try:
+        ray.init(
+            address=cluster.address or "local",
+            num_cpus=None if cluster.address else _local_cpus(cluster),
+            include_dashboard=None if cluster.address else False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            configure_logging=True,
+        )
+    except (ConnectionError, RuntimeError) as error:
+        raise UserError(
+            f"no Ray cluster answers ({str(error).splitlines()[0]})",
+            f"cluster.address {cluster.address or 'local'}",
+            "start one with `ray start --head`, or leave address out to run on this machine",
+        ) from error
+    _narrow_token_file()
+    try:
+        yield _resources(cluster, ray.cluster_resources())
+    finally:
+        ray.shutdown()
+
+
+def _local_cpus(cluster: Cluster) -> int:
+    return max(os.cpu_count() or 1, cluster.workers)
+
+
+def _check_local_size(cluster: Cluster) -> None:
+    """Before anything starts: more CPUs asked than this machine has."""
+    present = os.cpu_count() or 1
+    asked = cluster.workers * (cluster.cpus_per_worker or 1)
+    if cluster.address is None and cluster.cpus_per_worker and asked > present:
+        raise DoesNotFit(
+            f"{cluster.workers} workers x {cluster.cpus_per_worker} CPUs = {asked} are asked, {present} are here",
+            "the cluster file or --workers",
+            "ask for fewer, or give the address of a larger Ray cluster",
+        )
+
+
+def _resources(cluster: Cluster, present: dict[str, float]) -> Resources:
+    """What each worker gets; a GPU each when there are enough and the cluster file does not say otherwise."""
+    cpus, gpus = int(present.get("CPU", 0)), present.get("GPU", 0.0)
+    each_gpu = cluster.gpus_per_worker
+    if each_gpu is None:
+        each_gpu = 1.0 if gpus >= 1 else 0.0
+    each_cpu = cluster.cpus_per_worker or max(1, cpus // cluster.workers)
+    for kind, asked, have in (("CPU", cluster.workers * each_cpu, cpus), ("GPU", cluster.workers * each_gpu, gpus)):
+        if asked > have:
+            raise DoesNotFit(
+                f"{cluster.workers} workers need {asked:g} {kind}, Ray has {have:g}",
+                f"cluster.address {cluster.address or 'local'}",
+                "ask for fewer workers, or add nodes",
+            )
+    return Resources(cluster.workers, each_cpu, each_gpu)
+
+
+def _narrow_token_file() -> None:
+    """Ray writes its token readable by all; only its owner should read it."""
+    path = TOKEN_FILE.expanduser()
+    if path.is_file() and path.stat().st_mode & 0o077:
+        path.chmod(0o600)

@@ -1,0 +1,117 @@
+"""The frozen base model, on its device, in its numeric form.
+
+The adapter on top is in ``adapter``; where the weights lie is in ``source``.
+"""
+
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from runner.config.job import Model
+from runner.errors import UserError
+from runner.model.attention import PACKED, attention_for, register_packed_attention
+from runner.model.nf4 import round_to_nf4
+from runner.model.source import locate
+
+Residency = Literal["dequantized", "nf4"]
+
+
+def compute_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 where matrix units have it; float32 on CPUs, where 16-bit products can be 100 times slower."""
+    return torch.bfloat16 if device.type == "cuda" else torch.float32
+
+
+def load_config(model: Model) -> Any:
+    """The transformers configuration of ``model``, its dropouts set to ``model.dropout``."""
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(locate(model.id), revision=model.revision)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"no model configuration could be loaded ({str(error).splitlines()[0]})",
+            f"model.id {model.id}",
+            "check the id, or run `runner fetch` on a connected machine",
+        ) from error
+    for key in vars(config):
+        if key.endswith(("dropout", "pdrop")) and isinstance(getattr(config, key), int | float):
+            setattr(config, key, model.dropout)
+    config.use_cache = False
+    return config
+
+
+def load_base(model: Model, device: torch.device, *, residency: Residency, seed: int) -> nn.Module:
+    """The causal language model of ``model`` on ``device``, every parameter frozen.
+
+    ``residency`` says how NF4 weights stay: ``dequantized`` (rounded once, multiplied as they are) or ``nf4``
+    (bitsandbytes layers, unpacked in every product; CUDA only).  Random weights depend on ``seed`` alone.
+    """
+    config = load_config(model)
+    dtype = compute_dtype(device)
+    attention = attention_for(device, dtype)
+    if attention == PACKED:
+        register_packed_attention()
+    if model.weights == "random":
+        base = _random_base(config, attention, seed).to(device=device, dtype=dtype)
+    else:
+        base = _pretrained_base(model, config, _loading(model, device, dtype, attention, residency))
+    if model.quantization == "nf4" and residency == "dequantized":
+        round_to_nf4(base)
+    return base.requires_grad_(requires_grad=False)
+
+
+def check_vocabulary(config: Any, tokens: int, model_id: str) -> None:
+    """Raise ``UserError`` when the tokenizer knows more tokens than the model has rows for."""
+    if tokens > config.vocab_size:
+        raise UserError(
+            f"its tokenizer has {tokens:,} tokens and its embedding {config.vocab_size:,} rows",
+            f"model.id {model_id}",
+            "use the tokenizer that belongs to the model",
+        )
+
+
+def _random_base(config: Any, attention: str, seed: int) -> nn.Module:
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(seed)
+    base: nn.Module = AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation=attention)
+    return base
+
+
+def _loading(
+    model: Model, device: torch.device, dtype: torch.dtype, attention: str, residency: Residency
+) -> dict[str, Any]:
+    """Keyword arguments of ``from_pretrained``: only safetensors, no code from the hub."""
+    options: dict[str, Any] = {
+        "revision": model.revision,
+        "dtype": dtype,
+        "attn_implementation": attention,
+        "use_safetensors": True,
+        "trust_remote_code": False,
+        "device_map": {"": device},
+    }
+    if model.quantization == "nf4" and residency == "nf4":
+        from transformers import BitsAndBytesConfig
+
+        options["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=dtype,
+        )
+    return options
+
+
+def _pretrained_base(model: Model, config: Any, options: dict[str, Any]) -> nn.Module:
+    from transformers import AutoModelForCausalLM
+
+    try:
+        base: nn.Module = AutoModelForCausalLM.from_pretrained(locate(model.id), config=config, **options)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"its weights could not be loaded ({str(error).splitlines()[0]})",
+            f"model.id {model.id}",
+            "only safetensors are read; run `runner fetch` on a connected machine",
+        ) from error
+    return base

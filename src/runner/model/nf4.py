@@ -1,0 +1,42 @@
+"""Rounding frozen linear layers to the 16 values of 4-bit NormalFloat, the base of QLoRA (arXiv:2305.14314).
+
+Holding the rounded weights in 4 bits is bitsandbytes' own ``Linear4bit``; here they are kept dequantised:
+the same values that its kernels multiply with, without the cost of unpacking them in every step.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+BLOCK = 64  # weights that share one scale; the scales themselves are quantised to 8 bits (double quantisation)
+
+
+def frozen_linears(model: nn.Module) -> Iterator[tuple[str, nn.Linear]]:
+    """Every linear layer but the output head, by name: what bitsandbytes would replace."""
+    head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Linear) and module is not head:
+            yield name, module
+
+
+@torch.no_grad()
+def nf4_rounded(weight: Tensor) -> Tensor:
+    """``weight`` after a round trip through double-quantised NF4; same shape, dtype and device."""
+    from bitsandbytes.functional import dequantize_4bit, quantize_4bit
+
+    packed, state = quantize_4bit(
+        weight.contiguous(), blocksize=BLOCK, compress_statistics=True, quant_type="nf4"
+    )
+    rounded: Tensor = dequantize_4bit(packed, state)
+    return rounded.to(weight.dtype).reshape(weight.shape)
+
+
+@torch.no_grad()
+def round_to_nf4(model: nn.Module) -> int:
+    """Round every frozen linear layer of ``model`` in place; returns the number of weights rounded."""
+    count = 0
+    for _, linear in frozen_linears(model):
+        linear.weight.data.copy_(nf4_rounded(linear.weight.data))
+        count += linear.weight.numel()
+    return count

@@ -1,0 +1,1 @@
+"""What a job will take: the form it is trained in, its memory, its steps and its hours."""

@@ -1,0 +1,115 @@
+"""The micro-batches of a step: packed buffers turned into tensors on the device.
+
+Which buffers a step sees is a function of (seed, step) in ``runner.data.order``, never of the number of ranks.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from runner.data.order import packs_of_step
+from runner.data.shards import PackedSplit
+from runner.data.shards import Pack
+
+BORDERS = 64  # the borders' tensor grows by this many entries, so that few shapes are ever compiled
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """``rows`` packed buffers on the device, and which of their tokens are predicted."""
+
+    first_pack: int
+    ids: Tensor  # int64 (rows, length)
+    positions: Tensor  # int64 (rows, length), restarting at every document
+    borders: Tensor  # int32 (documents + 1, padded with the end), over rows x length
+    predicted: Tensor  # int64 (answers,): places, over rows x length, whose next token is learned
+    targets: Tensor  # int64 (answers,): those next tokens
+    parts: Tensor  # int64 (answers,): 1 think, 2 answer
+    length: int
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of the buffers, padding included."""
+        return self.ids.numel()
+
+
+def learned_tokens(pack: Pack) -> int:
+    """Tokens of ``pack`` that count in the loss: learned, and not the first of their document."""
+    return int(np.count_nonzero((pack.parts != 0) & (pack.positions != 0)))
+
+
+def micro_batch(packs: list[Pack], first: int, device: torch.device) -> MicroBatch:
+    """``packs`` side by side on ``device``; the copies do not wait."""
+    ids = np.stack([pack.ids for pack in packs]).astype(np.int64)
+    positions = np.stack([pack.positions for pack in packs]).astype(np.int64)
+    parts = np.stack([pack.parts for pack in packs]).astype(np.int64)
+    learned = np.flatnonzero((parts != 0) & (positions != 0))
+    lengths = [length for pack in packs for length in pack.lengths]
+    return MicroBatch(
+        first_pack=first,
+        ids=_on(device, ids),
+        positions=_on(device, positions),
+        borders=_on(device, _borders(lengths)),
+        predicted=_on(device, learned - 1),
+        targets=_on(device, ids.reshape(-1)[learned]),
+        parts=_on(device, parts.reshape(-1)[learned]),
+        length=ids.shape[1],
+    )
+
+
+@dataclass(frozen=True)
+class StepBatch:
+    """What one rank computes in a step, and the learned tokens of all ranks, by which the loss is divided."""
+
+    step: int
+    micro_batches: Iterator[MicroBatch]
+    learned: int
+    packs: tuple[int, ...]  # of all ranks, in the order of the step
+
+
+@dataclass(frozen=True)
+class Batches:
+    """The training split seen from one rank."""
+
+    split: PackedSplit
+    buffers_per_step: int
+    rows: int  # buffers in a micro-batch
+    seed: int
+    rank: int
+    ranks: int
+    device: torch.device
+
+    def of_step(self, step: int) -> StepBatch:
+        """The batch of ``step``, counted from 1; every rank takes each ``ranks``-th buffer of the same list."""
+        packs = packs_of_step(len(self.split), self.buffers_per_step, step, self.seed)
+        learned = sum(learned_tokens(self.split.pack(int(index))) for index in packs)
+        mine = packs[self.rank :: self.ranks]
+        return StepBatch(step, self._assemble(mine), learned, tuple(int(index) for index in packs))
+
+    def _assemble(self, indexes: NDArray[np.int64]) -> Iterator[MicroBatch]:
+        for start in range(0, len(indexes), self.rows):
+            chosen = [int(index) for index in indexes[start : start + self.rows]]
+            yield micro_batch([self.split.pack(index) for index in chosen], chosen[0], self.device)
+
+
+def in_order(split: PackedSplit, *, rows: int, rank: int, ranks: int, device: torch.device) -> Iterator[MicroBatch]:
+    """Every buffer of ``split`` once over all ranks, for measuring a loss."""
+    mine = range(rank, len(split), ranks)
+    for start in range(0, len(mine), rows):
+        chosen = list(mine[start : start + rows])
+        yield micro_batch([split.pack(index) for index in chosen], chosen[0], device)
+
+
+def _borders(lengths: list[int]) -> NDArray[np.int32]:
+    ends = np.cumsum([0, *lengths], dtype=np.int32)
+    padded = -(-len(ends) // BORDERS) * BORDERS
+    return np.pad(ends, (0, padded - len(ends)), mode="edge")
+
+
+def _on(device: torch.device, array: NDArray[np.int64] | NDArray[np.int32]) -> Tensor:
+    tensor = torch.from_numpy(np.ascontiguousarray(array))
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor

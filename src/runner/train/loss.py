@@ -1,0 +1,62 @@
+"""Cross-entropy of the output head without ever holding all logits.
+
+Which tokens are learned is decided by the data; this sees only their hidden states and targets.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+CHUNK_BYTES = 256 * 2**20  # float32 logits held at once; 1,365 rows of StarCoder2's 49,152 tokens
+
+
+class _LinearCrossEntropy(torch.autograd.Function):
+    """The loss and, in the same sweep over chunks of rows, its gradients; the logits of a chunk are then dropped."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, head: Tensor, targets: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+        wants_hidden, wants_head = ctx.needs_input_grad[:2]
+        losses = torch.empty(len(targets), dtype=torch.float32, device=hidden.device)
+        hidden_grad = torch.empty_like(hidden) if wants_hidden else None
+        head_grad = torch.zeros_like(head, dtype=torch.float32) if wants_head else None
+        rows = max(1, CHUNK_BYTES // (4 * head.shape[0]))
+        for start in range(0, len(targets), rows):
+            chunk = slice(start, start + rows)
+            logits = (hidden[chunk] @ head.t()).float()
+            normalizer = logits.logsumexp(dim=-1)
+            picked = logits.gather(1, targets[chunk, None])
+            losses[chunk] = normalizer - picked[:, 0]
+            if hidden_grad is None:
+                continue
+            error = logits.sub_(normalizer[:, None]).exp_()  # softmax, then minus one at the target
+            error.scatter_add_(1, targets[chunk, None], torch.full_like(picked, -1.0))
+            error = error.mul_(scale).to(hidden.dtype)
+            torch.mm(error, head, out=hidden_grad[chunk])
+            if head_grad is not None:
+                head_grad += error.t() @ hidden[chunk]
+        ctx.save_for_backward(hidden_grad, None if head_grad is None else head_grad.to(head.dtype))
+        ctx.mark_non_differentiable(losses)
+        return losses.sum() * scale, losses
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+        hidden_grad, head_grad = ctx.saved_tensors
+        outer = gradients[0]
+        return (
+            None if hidden_grad is None else hidden_grad * outer.to(hidden_grad.dtype),
+            None if head_grad is None else head_grad * outer.to(head_grad.dtype),
+            None,
+            None,
+        )
+
+
+def linear_cross_entropy(hidden: Tensor, head: Tensor, targets: Tensor, *, scale: float) -> tuple[Tensor, Tensor]:
+    """``scale`` x the summed cross-entropy of ``hidden @ head.T`` against ``targets``, and each row's own loss.
+
+    ``hidden`` is ``(rows, width)``, ``head`` ``(vocabulary, width)``, ``targets`` int64 ``(rows,)``.  The second
+    result, float32 ``(rows,)`` in nats, carries no gradient.  Memory: ``CHUNK_BYTES`` and one gradient of
+    ``hidden``, whatever the number of rows.
+    """
+    total, losses = _LinearCrossEntropy.apply(hidden, head, targets, scale)
+    return total, losses

@@ -1,0 +1,69 @@
+"""AdamW over the flat buffer, with a step that a non-finite gradient cannot take.
+
+The rate of each step comes from ``schedule``.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from runner.config.job import Train
+from runner.train.weights import FlatWeights
+
+BETAS = (0.9, 0.999)
+EPSILON = 1e-8
+
+
+class FlatAdamW:
+    """AdamW (arXiv:1711.05101), fused, on the float32 masters; nothing in ``step`` waits for the device."""
+
+    def __init__(self, weights: FlatWeights, train: Train) -> None:
+        self.weights = weights
+        self.clip = math.inf if train.clip is None else train.clip
+        parts = [slice(0, weights.decayed), slice(weights.decayed, None)]
+        self.parameters = [nn.Parameter(weights.master[part]) for part in parts if weights.master[part].numel()]
+        gradients = [weights.gradient[part] for part in parts if weights.gradient[part].numel()]
+        for parameter, gradient in zip(self.parameters, gradients, strict=True):
+            parameter.grad = gradient
+        decays = [train.weight_decay if weights.decayed else 0.0, 0.0]
+        groups = [{"params": [p], "weight_decay": d} for p, d in zip(self.parameters, decays, strict=False)]
+        self.adamw = torch.optim.AdamW(groups, lr=train.learning_rate, betas=BETAS, eps=EPSILON, fused=True)
+        self.first = torch.zeros_like(weights.master)
+        self.second = torch.zeros_like(weights.master)
+        self._adopt_moments(0.0)
+
+    def _adopt_moments(self, steps: float) -> None:
+        """Make the optimizer keep its moments in two flat buffers, so that they are saved by parameter name."""
+        offset = 0
+        for parameter in self.parameters:
+            part = slice(offset, offset + parameter.numel())
+            offset += parameter.numel()
+            self.adamw.state[parameter] = {
+                "step": torch.tensor(steps, dtype=torch.float32, device=parameter.device),
+                "exp_avg": self.first[part],
+                "exp_avg_sq": self.second[part],
+            }
+
+    @property
+    def steps_taken(self) -> int:
+        """Steps that moved weights; reading it waits for the device."""
+        return int(self.adamw.state[self.parameters[0]]["step"].item())
+
+    def restore(self, steps_taken: int) -> None:
+        """Go on from moments already copied into ``first`` and ``second``."""
+        self._adopt_moments(float(steps_taken))
+
+    @torch.no_grad()
+    def step(self, learning_rate: float, loss: Tensor) -> Tensor:
+        """Clip, and step unless ``loss`` or the gradient is not finite; returns the norm before clipping, ``()``."""
+        norm = torch.linalg.vector_norm(self.weights.gradient)
+        self.weights.gradient.mul_(torch.clamp(self.clip / (norm + 1e-6), max=1.0))
+        finite = torch.isfinite(norm) & torch.isfinite(loss)
+        self.adamw.grad_scale = None  # type: ignore[attr-defined]  # read by the fused kernel, as GradScaler sets it
+        self.adamw.found_inf = (~finite).to(torch.float32)  # type: ignore[attr-defined]  # as above
+        for group in self.adamw.param_groups:
+            group["lr"] = learning_rate
+        self.adamw.step()
+        self.weights.publish()
+        return norm

@@ -1,0 +1,71 @@
+"""Which folders a run's checkpoints and weights go to; only rank 0 touches them.
+
+What is written into them is ``state``'s; how a folder becomes durable is ``runner.runs``'.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from runner.runs import Attempt, CheckpointStore, Manifest, RunFolder, package_versions, publish_folder, recover_folder
+from runner.train.world import World
+
+
+@dataclass(frozen=True)
+class _Lead:
+    """What only rank 0 holds."""
+
+    attempt: Attempt
+    store: CheckpointStore
+
+
+@dataclass(frozen=True)
+class Saves:
+    """The durable folders of one attempt of a run."""
+
+    folder: RunFolder
+    stamp: Mapping[str, str]
+    lead: _Lead | None
+
+    @classmethod
+    def begin(cls, folder: RunFolder, world: World, *, keep: int, stamp: Mapping[str, str]) -> "Saves":
+        """Start a new attempt: from now on no earlier one can publish anything."""
+        if not world.leads:
+            return cls(folder, stamp, None)
+        attempt = Attempt.begin(folder.root)
+        for name in ("best", "final"):
+            recover_folder(folder.root / name)
+        store = CheckpointStore(folder.checkpoints, keep=keep, stamp=stamp, attempt=attempt)
+        return cls(folder, stamp, _Lead(attempt, store))
+
+    def newest(self) -> tuple[int, tuple[str, ...]]:
+        """The step of the newest valid checkpoint (-1: none), and a line for each folder passed over."""
+        if self.lead is None:
+            return -1, ()
+        found = self.lead.store.newest_valid(remove_leftovers=True)
+        return (-1 if found.path is None else found.step), tuple(str(skipped) for skipped in found.skipped)
+
+    def path(self, step: int) -> Path:
+        """The folder of the checkpoint after ``step``."""
+        return self.folder.checkpoints / f"step-{step:06d}"
+
+    @contextmanager
+    def checkpoint(self, step: int) -> Iterator[Path | None]:
+        """A folder that becomes the checkpoint after ``step``; None on ranks that do not write."""
+        if self.lead is None:
+            yield None
+            return
+        with self.lead.store.writing(step) as directory:
+            yield directory
+
+    @contextmanager
+    def weights(self, name: Literal["best", "final"], step: int) -> Iterator[Path | None]:
+        """A folder that becomes the run's ``name``; None on ranks that do not write."""
+        if self.lead is None:
+            yield None
+            return
+        manifest = Manifest(step, self.lead.attempt.number, dict(self.stamp), package_versions())
+        with publish_folder(self.folder.root / name, manifest=manifest, attempt=self.lead.attempt) as directory:
+            yield directory

@@ -1,0 +1,52 @@
+"""The model as it is trained: base, adapter, compiled layers.
+
+Which form is chosen is ``runner.plan``'s; what is done with it, ``loop``'s.
+"""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from runner.config.job import Job
+from runner.model.adapter import add_adapter, causal_lm
+from runner.model.base import compute_dtype, load_base
+from runner.plan.settings import Settings
+
+
+def build_model(job: Job, settings: Settings, device: torch.device) -> nn.Module:
+    """The base of ``job`` on ``device`` in the form ``settings`` names, with its fresh adapter (or all trainable)."""
+    base = load_base(job.model, device, residency=settings.residency, seed=job.train.seed)
+    if job.lora is None:
+        model = base.requires_grad_(requires_grad=True)
+    else:
+        model = add_adapter(base, job.lora, dtype=compute_dtype(device), seed=job.train.seed)
+    model.train()
+    if settings.recompute == "layers":
+        recompute_layers(model)
+    if settings.compiled:
+        compile_layers(model, budget=settings.activation_budget)
+    return model
+
+
+def recompute_layers(model: nn.Module) -> None:
+    """Keep only each layer's input, and compute the layer again in the backward pass."""
+    lm: Any = causal_lm(model)
+    lm.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    lm.enable_input_require_grads()
+
+
+def compile_layers(model: nn.Module, *, budget: float) -> None:
+    """Compile every decoder layer for the one shape it will see; ``budget`` is the part of activations kept.
+
+    One layer's code serves all layers.  ``budget`` 1 keeps what autograd would; towards 0 more is computed
+    again in the backward pass, the cheapest for its memory first (torch's ``activation_memory_budget``).
+    """
+    import torch._dynamo
+    import torch._functorch.config
+
+    torch._functorch.config.activation_memory_budget = budget
+    torch._dynamo.config.cache_size_limit = max(torch._dynamo.config.cache_size_limit, 64)
+    lm: Any = causal_lm(model)
+    for layer in lm.get_decoder().layers:
+        layer.compile(dynamic=False)

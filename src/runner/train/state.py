@@ -1,0 +1,107 @@
+"""What a run must remember to go on as if it had never stopped, and how that lies on disk.
+
+The folder protocol (atomic, checksummed) is in ``runner.runs.checkpoint``.
+"""
+
+import json
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from runner.config.job import Job
+from runner.errors import UserError
+from runner.model.adapter import WEIGHTS_FILE, file_key, save_adapter, save_full
+from runner.train.optimizer import FlatAdamW
+from runner.train.schedule import Horizon, Measured, full_horizon
+from runner.train.weights import FlatWeights
+
+STATE_FILE = "state.json"
+OPTIMIZER_FILE = "optimizer.safetensors"
+FULL_FILE = "weights.safetensors"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Everything but tensors.  The data order and dropout need no state: they follow from (seed, step)."""
+
+    step: int
+    horizon: Horizon
+    data_fingerprint: str
+    validations: tuple[Measured, ...] = ()
+    best: Measured | None = None
+    tokens: int = 0
+    plateau_step: int | None = None
+    non_finite: int = field(default=0)
+
+    @staticmethod
+    def fresh(job: Job, data_fingerprint: str) -> "Progress":
+        """Before the first step."""
+        return Progress(0, full_horizon(job.train), data_fingerprint)
+
+    def measured(self, measured: Measured) -> "Progress":
+        """After a validation; the first of equal losses stays the best."""
+        better = self.best is None or measured.loss < self.best.loss
+        return replace(
+            self, validations=(*self.validations, measured), best=measured if better else self.best
+        )
+
+
+def write_state(directory: Path, progress: Progress, model: nn.Module, optimizer: FlatAdamW, base_id: str) -> None:
+    """Fill ``directory`` with weights, optimizer moments and ``progress``; only safetensors and JSON."""
+    from safetensors.torch import save_file
+
+    write_weights(directory, model, optimizer.weights, base_id)
+    moments = {f"exp_avg.{name}": t for name, t in optimizer.weights.named(optimizer.first)}
+    moments |= {f"exp_avg_sq.{name}": t for name, t in optimizer.weights.named(optimizer.second)}
+    save_file({name: t.contiguous() for name, t in moments.items()}, directory / OPTIMIZER_FILE)
+    state = asdict(progress) | {"optimizer_steps": optimizer.steps_taken}
+    (directory / STATE_FILE).write_text(json.dumps(state, indent=1) + "\n")
+
+
+def write_weights(directory: Path, model: nn.Module, weights: FlatWeights, base_id: str) -> None:
+    """The float32 masters: PEFT's adapter files, or for a fully trained model the whole of it."""
+    named = {name: tensor.detach().contiguous() for name, tensor in weights.named()}
+    if hasattr(model, "peft_config"):
+        save_adapter(model, named, directory, base_id=base_id)
+    else:
+        save_full(model, named, directory)
+
+
+def read_state(directory: Path, model: nn.Module, optimizer: FlatAdamW, data_fingerprint: str) -> Progress:
+    """Put the checkpoint's tensors in place and return its progress.
+
+    Raises ``UserError`` when it was made with other data than ``data_fingerprint`` names.
+    """
+    from safetensors.torch import load_file
+
+    state: dict[str, Any] = json.loads((directory / STATE_FILE).read_text())
+    if state["data_fingerprint"] != data_fingerprint:
+        raise UserError(
+            f"the checkpoint was trained on data {state['data_fingerprint']}, the job now reads {data_fingerprint}",
+            str(directory),
+            "restore the data, or start a new run with --name or --resume never",
+        )
+    weights = optimizer.weights
+    stored = load_file(directory / (WEIGHTS_FILE if hasattr(model, "peft_config") else "model.safetensors"))
+    keys = {slot.name: file_key(slot.name) for slot in weights.slots}
+    weights.load({name: stored[key] for name, key in keys.items()})
+    weights.publish()
+    moments = load_file(directory / OPTIMIZER_FILE)
+    for prefix, flat in (("exp_avg", optimizer.first), ("exp_avg_sq", optimizer.second)):
+        weights.load({slot.name: moments[f"{prefix}.{slot.name}"] for slot in weights.slots}, flat)
+    optimizer.restore(state.pop("optimizer_steps"))
+    return _progress(state)
+
+
+def _progress(state: dict[str, Any]) -> Progress:
+    best = state["best"]
+    return Progress(
+        **state
+        | {
+            "horizon": Horizon(**state["horizon"]),
+            "validations": tuple(Measured(**measured) for measured in state["validations"]),
+            "best": None if best is None else Measured(**best),
+        }
+    )

@@ -1,0 +1,112 @@
+"""One optimizer step's arithmetic: losses of packed buffers, forwards and back.
+
+When to step, to measure and to save is the loop's.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from runner.data.shards import PackedSplit
+from runner.model.adapter import causal_lm
+from runner.train.batches import MicroBatch, StepBatch, in_order
+from runner.train.loss import linear_cross_entropy
+from runner.train.optimizer import FlatAdamW
+from runner.train.weights import FlatWeights
+from runner.train.world import World
+
+PARTS = 3  # kinds of tokens in a batch: not learned, think, answer
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Mean cross-entropy, nats a token, over all learned tokens and over each part of them."""
+
+    loss: float
+    think_loss: float | None  # None: no such token
+    answer_loss: float | None
+
+
+def hidden_states(model: nn.Module, batch: MicroBatch) -> Tensor:
+    """Last hidden states of every token, ``(rows * length, width)``; documents do not see each other."""
+    decoder: Any = causal_lm(model).get_decoder()
+    output = decoder(
+        input_ids=batch.ids,
+        position_ids=batch.positions,
+        use_cache=False,
+        cu_seq_lens_q=batch.borders,
+        cu_seq_lens_k=batch.borders,
+        max_length_q=batch.length,
+        max_length_k=batch.length,
+    )
+    states: Tensor = output.last_hidden_state
+    return states.reshape(-1, states.shape[-1])
+
+
+def batch_losses(model: nn.Module, batch: MicroBatch, *, scale: float) -> tuple[Tensor, Tensor]:
+    """``scale`` x the summed loss (with gradient), and the sums and counts of each part, float32 ``(2, 3)``."""
+    rows = hidden_states(model, batch).index_select(0, batch.predicted)
+    head: Tensor = causal_lm(model).get_output_embeddings().weight
+    total, losses = linear_cross_entropy(rows, head, batch.targets, scale=scale)
+    sums = torch.zeros(2, PARTS, device=losses.device)
+    sums[0].index_add_(0, batch.parts, losses)
+    sums[1].index_add_(0, batch.parts, torch.ones_like(losses))
+    return total, sums
+
+
+def train_step(
+    model: nn.Module, optimizer: FlatAdamW, batch: StepBatch, world: World, *, rate: float, seed: int, stop: bool
+) -> Tensor:
+    """Forward, backward, sum over ranks, clip and step; returns the step's record, still on the device.
+
+    The record is float32 ``(8,)``: part sums (3), part counts (3), the gradient norm before clipping, and how
+    many ranks were asked to stop.  The loss is the sum over all learned tokens of all ranks and micro-batches
+    divided by their number.  Dropout is drawn from ``(seed, step, buffer)``, so no generator's
+    state has to be saved.
+    """
+    weights: FlatWeights = optimizer.weights
+    weights.clear_gradient()
+    record = torch.zeros(2 * PARTS + 2, device=world.device)
+    record[-1] = float(stop)
+    for micro in batch.micro_batches:
+        torch.manual_seed(int(np.random.SeedSequence((seed, batch.step, micro.first_pack)).generate_state(1)[0]))
+        loss, sums = batch_losses(model, micro, scale=1.0 / batch.learned)
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        weights.collect_gradient()
+        record[: 2 * PARTS] += sums.flatten()
+    world.sum(weights.gradient)
+    world.sum(record)
+    record[-2] = optimizer.step(rate, record[:PARTS].sum())
+    return record
+
+
+@torch.no_grad()
+def validation_losses(model: nn.Module, split: PackedSplit, world: World, *, rows: int) -> Losses:
+    """The losses over all of ``split``, the same on every rank; the model's mode is left as it was."""
+    training = model.training
+    model.eval()
+    batches = in_order(split, rows=rows, rank=world.rank, ranks=world.size, device=world.device)
+    sums = _summed(model, batches, world.device)
+    model.train(training)
+    return losses_of(world.sum(sums).flatten().tolist())
+
+
+def _summed(model: nn.Module, batches: Iterable[MicroBatch], device: torch.device) -> Tensor:
+    sums = torch.zeros(2, PARTS, dtype=torch.float64, device=device)
+    for batch in batches:
+        sums += batch_losses(model, batch, scale=1.0)[1]
+    return sums
+
+
+def losses_of(record: list[float]) -> Losses:
+    """The means told by part sums and counts: ``[-, think, answer, -, think tokens, answer tokens, ...]``."""
+    _, think, answer, _, think_tokens, answer_tokens = record[: 2 * PARTS]
+    return Losses(
+        (think + answer) / (think_tokens + answer_tokens),
+        think / think_tokens if think_tokens else None,
+        answer / answer_tokens if answer_tokens else None,
+    )

@@ -1,0 +1,42 @@
+"""Where one worker stands among all: its rank, its device, and sums over every rank.
+
+Who starts the workers is no matter here: a process group is used when there is one.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def best_device() -> torch.device:
+    """The CUDA device of this process when there is one, else the CPU."""
+    return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class World:
+    """One worker's place; ``size`` above 1 needs an initialised ``torch.distributed`` group."""
+
+    rank: int = 0
+    size: int = 1
+    device: torch.device = field(default_factory=best_device)
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is the rank that writes."""
+        return self.rank == 0
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """``tensor`` summed over all ranks, in place; the same bits on every rank."""
+        if self.size > 1:
+            dist.all_reduce(tensor, op=dist.ReduceOp.SUM)
+        return tensor
+
+    def from_lead(self, number: int) -> int:
+        """The number that rank 0 holds."""
+        if self.size == 1:
+            return number
+        box = torch.tensor([number if self.leads else 0], dtype=torch.int64, device=self.device)
+        return int(self.sum(box).item())

@@ -1,0 +1,82 @@
+"""What many tests share: one thread, tiny models of two architectures, packed buffers of known documents."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from runner.data.shards import Pack
+
+torch.set_num_threads(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """GPU tests skip themselves where there is no GPU."""
+    if torch.cuda.is_available():
+        return
+    for item in items:
+        if item.get_closest_marker("gpu"):
+            item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+
+
+def tiny_starcoder2(**changes: object) -> nn.Module:
+    """A StarCoder2 of two layers with random weights, float32."""
+    from transformers import AutoModelForCausalLM, Starcoder2Config
+
+    torch.manual_seed(0)
+    values: dict[str, object] = {
+        "vocab_size": 128,
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 256,
+        "sliding_window": None,
+        "residual_dropout": 0.0,
+        "embedding_dropout": 0.0,
+        "attention_dropout": 0.0,
+        "bos_token_id": 0,
+        "eos_token_id": 0,
+    }
+    config = Starcoder2Config(**{**values, **changes})
+    model: nn.Module = AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation="sdpa")
+    return model
+
+
+def tiny_llama() -> nn.Module:
+    """A Llama of two layers with random weights, float32."""
+    from transformers import AutoModelForCausalLM, LlamaConfig
+
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=128,
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=256,
+    )
+    model: nn.Module = AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation="sdpa")
+    return model
+
+
+def pack_of(lengths: Sequence[int], *, capacity: int, seed: int = 0) -> Pack:
+    """A buffer of random documents of ``lengths``; the first third of each is prompt, the rest half think."""
+    generator = np.random.default_rng(seed)
+    ids = np.full(capacity, 4, dtype=np.int32)
+    parts = np.zeros(capacity, dtype=np.uint8)
+    positions = np.zeros(capacity, dtype=np.int32)
+    start = 0
+    for length in lengths:
+        ids[start : start + length] = generator.integers(5, 128, length)
+        positions[start : start + length] = np.arange(length)
+        parts[start + length // 3 : start + 2 * length // 3] = 1
+        parts[start + 2 * length // 3 : start + length] = 2
+        start += length
+    positions[start:] = np.arange(capacity - start)
+    tail = (capacity - start,) if start < capacity else ()
+    return Pack(ids=ids, parts=parts, positions=positions, lengths=(*lengths, *tail))

@@ -1,0 +1,63 @@
+"""The adapter: its layers, its size, its files."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import tiny_starcoder2
+from transformers import AutoModelForCausalLM, Starcoder2Config
+
+from runner.config.job import Lora
+from runner.errors import UserError
+from runner.model.adapter import add_adapter, resolve_targets, save_adapter
+from runner.train.weights import FlatWeights
+
+
+def test_starcoder2_3b_has_23_8_million_trainable_weights_at_rank_16() -> None:
+    config = Starcoder2Config(
+        vocab_size=49152,
+        hidden_size=3072,
+        intermediate_size=12288,
+        num_hidden_layers=30,
+        num_attention_heads=24,
+        num_key_value_heads=2,
+    )
+    with torch.device("meta"):
+        base = AutoModelForCausalLM.from_config(config).requires_grad_(False)
+        model = add_adapter(base, Lora(rank=16), dtype=torch.bfloat16, seed=0)
+    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    # per layer: q and o (3072+3072), k and v (3072+256), c_fc and c_proj (3072+12288), each x 16
+    assert trainable == 30 * 16 * (2 * 6144 + 2 * 3328 + 2 * 15360) == 23_838_720
+
+
+def test_all_linear_names_the_six_layers_of_starcoder2() -> None:
+    assert resolve_targets(tiny_starcoder2(), Lora()) == ("c_fc", "c_proj", "k_proj", "o_proj", "q_proj", "v_proj")
+
+
+def test_a_target_that_is_no_layer_is_refused_with_those_that_are() -> None:
+    with pytest.raises(UserError, match=r"names c_projj.*c_fc, c_proj, k_proj.*did you mean c_proj\?"):
+        resolve_targets(tiny_starcoder2(), Lora(targets=("q_proj", "c_projj")))
+
+
+def test_a_fresh_adapter_changes_nothing() -> None:
+    base = tiny_starcoder2()
+    ids = torch.arange(20)[None]
+    before = base(input_ids=ids).logits
+    model = add_adapter(base, Lora(rank=4), dtype=torch.float32, seed=0)
+    torch.testing.assert_close(model(input_ids=ids).logits, before)
+
+
+def test_the_saved_adapter_is_loaded_by_plain_peft(tmp_path: Path) -> None:
+    from peft import PeftModel
+
+    model = add_adapter(tiny_starcoder2(), Lora(rank=4), dtype=torch.float32, seed=0)
+    weights = FlatWeights(model)
+    weights.master.add_(torch.randn(weights.master.shape, generator=torch.Generator().manual_seed(1)) * 0.1)
+    weights.publish()
+    save_adapter(model, dict(weights.named()), tmp_path, base_id="base")
+    assert {path.name for path in tmp_path.iterdir()} >= {"adapter_config.json", "adapter_model.safetensors"}
+    ids = torch.arange(20)[None]
+    loaded = PeftModel.from_pretrained(tiny_starcoder2(), tmp_path)
+    torch.testing.assert_close(loaded(input_ids=ids).logits, model(input_ids=ids).logits)
+
+
