@@ -1,0 +1,52 @@
+"""Where a job runs, as types: the scaling profile, read from a file of ``cluster/`` or from the command line.
+
+What is trained is in ``job``; starting and joining Ray is done by those who launch.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, StrictInt, StrictStr, field_validator
+
+from runner.config.document import Document, read_document
+from runner.config.faults import check
+from runner.config.job import Count, Section
+from runner.config.overrides import apply_overrides
+
+
+class Cluster(Section):
+    """How many workers, what each gets, on which Ray cluster, and where runs are kept."""
+
+    address: Annotated[StrictStr, Field(min_length=1)] | None = Field(
+        default=None, description="host:port of a running Ray cluster; null starts Ray on this machine."
+    )
+    workers: Count = Field(default=1, description="Processes that train together, each with its own copy of the model.")
+    cpus_per_worker: Count | None = Field(
+        default=None, description="CPU cores of a worker, a count; null shares out the cores that are there."
+    )
+    gpus_per_worker: Annotated[StrictInt, Field(ge=0, le=1)] | None = Field(
+        default=None, description="GPUs of a worker, 0 or 1; null takes one where there is one."
+    )
+    max_failures: Annotated[StrictInt, Field(ge=0)] = Field(
+        default=3, description="Times that dead workers are started again, from the last checkpoint; a count."
+    )
+    storage: Annotated[StrictStr, Field(min_length=1)] = Field(
+        default="runs", description="Folder of the runs; with several machines one that all of them see."
+    )
+
+    @field_validator("storage")
+    @classmethod
+    def _is_a_folder(cls, storage: str) -> str:
+        if "://" in storage:
+            raise ValueError(f'storage is "{storage}"; it must be a folder: mount the bucket and give its path')
+        return storage
+
+
+def load_cluster(file: Path | None, overrides: Sequence[str] = ()) -> Cluster:
+    """The cluster profile of ``file`` (this machine when None) with ``key=value`` overrides applied.
+
+    Raises ``UserError`` when the file cannot be read and ``JobFileError`` with every fault it has.
+    """
+    document = Document("the command line", {}, {}) if file is None else read_document(file)
+    return check(Cluster, apply_overrides(document, overrides))
