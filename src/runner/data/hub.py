@@ -1,0 +1,97 @@
+"""Data sets of the Hugging Face hub: which commit is meant, and its rows, within a minute or one line of error.
+
+Reading rows is left to ``loading``; tokens of access are only ever read by the hub's own library.
+"""
+
+import hashlib
+import json
+import re
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from runner.config.job import Data
+from runner.data.loading import load_rows, not_found, refusal, unreachable
+from runner.data.rows import Rows
+from runner.errors import UserError
+
+TRIES_S = (0.0, 2.0, 6.0)  # pauses before each attempt
+ATTEMPT_S = 8.0
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+def commit_of(repository: str, revision: str | None, cache: Path) -> str:
+    """The commit that ``revision`` (null: the newest) stands for, remembered in ``cache``.
+
+    A full commit needs no question to the hub.  If the hub does not answer within 32 s, the commit remembered
+    from the last time counts; UserError if there is none, and at once if the set or revision does not exist.
+    """
+    if revision and _COMMIT.fullmatch(revision):
+        return revision
+    memory = cache / "commits" / f"{hashlib.sha256(f'{repository}@{revision}'.encode()).hexdigest()[:24]}.json"
+    answer = _asked(repository, revision)
+    if isinstance(answer, str):
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        fresh = memory.with_suffix(f".tmp-{threading.get_ident()}")
+        fresh.write_text(json.dumps({"id": repository, "revision": revision, "commit": answer}), encoding="utf-8")
+        fresh.replace(memory)
+        return answer
+    try:
+        return str(json.loads(memory.read_text(encoding="utf-8"))["commit"])
+    except (OSError, ValueError, KeyError):
+        raise unreachable(repository, refusal(answer)) from answer
+
+
+def _asked(repository: str, revision: str | None) -> str | BaseException:
+    """The hub's answer, or the last fault of reaching it."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HFValidationError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    def ask() -> str:
+        return str(HfApi().dataset_info(repository, revision=revision, timeout=ATTEMPT_S).sha)
+
+    answer: str | BaseException = TimeoutError("no answer")
+    for pause in TRIES_S:
+        time.sleep(pause)
+        answer = _within(ATTEMPT_S, ask)
+        if isinstance(answer, RevisionNotFoundError):
+            raise UserError(
+                f"revision {revision} of {repository} does not exist", "data.revision", "name a commit, branch or tag"
+            ) from answer
+        if isinstance(answer, GatedRepoError | RepositoryNotFoundError | HFValidationError):
+            raise not_found(repository, refusal(answer)) from answer
+        if isinstance(answer, str | OfflineModeIsEnabled):
+            break
+    return answer
+
+
+def _within(seconds: float, call: Callable[[], str]) -> str | BaseException:
+    """What ``call`` returns or raises, TimeoutError after ``seconds``: a name look-up alone can hang longer."""
+    results: list[str | BaseException] = []
+
+    def run() -> None:
+        try:
+            results.append(call())
+        except Exception as error:  # noqa: BLE001 - handed to the caller's thread, which sorts it
+            results.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return results[0] if results else TimeoutError(f"no answer within {seconds:.0f} s")
+
+
+def load_from_hub(data: Data, commit: str, name: str) -> tuple[Rows, Rows | None]:
+    """The rows of data.split and of data.validation_split at ``commit``."""
+
+    def load(split: str) -> Rows:
+        return load_rows(data.id, data.config, split, name=name, revision=commit)
+
+    return load(data.split), load(data.validation_split) if data.validation_split else None

@@ -1,0 +1,120 @@
+"""The one call of ``datasets.load_dataset``, with what it can refuse told in the project's own errors.
+
+Which set is asked for is left to ``sources`` and ``hub``.
+"""
+
+import errno
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from runner.data.rows import Rows
+from runner.errors import DoesNotFit, UserError
+
+_LISTED = re.compile(r"\[(.*)\]", re.DOTALL)
+
+
+def load_rows(
+    path: str,
+    config: str | None,
+    split: str,
+    *,
+    name: str,
+    cache: Path | None = None,
+    file: Path | None = None,
+    revision: str | None = None,
+) -> Rows:
+    """The rows of ``split``, memory-mapped; no column is read yet.
+
+    ``cache`` takes the Arrow copy of local files; None leaves it in the Hugging Face cache.  UserError for an
+    unknown split or configuration (naming those present), unreadable files, and a hub that does not answer.
+    """
+    import datasets
+
+    with _quiet(), _told(split, config, name):
+        found = datasets.load_dataset(
+            path,
+            config,
+            split=split,
+            data_files={"train": [str(file)]} if file else None,
+            cache_dir=str(cache / "arrow") if cache else None,
+            revision=revision,
+        )
+        return Rows(found.data.table, name)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silences the library's own reports of failures, and its bars where there is no terminal."""
+    import datasets
+
+    level = datasets.logging.get_verbosity()
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL)
+    bars = datasets.are_progress_bars_disabled()
+    if not sys.stderr.isatty():
+        datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        datasets.logging.set_verbosity(level)
+        if not bars:
+            datasets.enable_progress_bars()
+
+
+@contextmanager
+def _told(split: str, config: str | None, name: str) -> Iterator[None]:
+    import datasets.exceptions
+
+    try:
+        yield
+    except datasets.exceptions.DatasetNotFoundError as error:
+        raise not_found(name, refusal(error)) from error
+    except ConnectionError as error:
+        raise unreachable(name, refusal(error)) from error
+    except (ValueError, OSError, datasets.exceptions.DatasetsError, StopIteration, AssertionError) as error:
+        raise _in_our_words(error, split, config, name) from error
+
+
+def _in_our_words(error: BaseException, split: str, config: str | None, name: str) -> Exception:
+    text = refusal(error)
+    listed = _LISTED.search(str(error))
+    present = listed.group(1).replace("'", "") if listed else ""
+    if "nknown split" in text:
+        return UserError(f"split {split} does not exist", name, f"data.split is one of: {present}")
+    if "BuilderConfig" in text or "Config name is missing" in text:
+        return UserError(f"configuration {config} does not exist", name, f"data.config is one of: {present}")
+    if "nrecognized instruction" in text or "incompatible with" in text:
+        return UserError(f"split {split} cannot be read: {text}", name, "write a split as train or train[600:974]")
+    root = error.__cause__ or error
+    if isinstance(root, OSError) and root.errno == errno.ENOSPC:
+        return DoesNotFit("the disk is full", name, "free space, or move the cache (HF_HOME)")
+    return UserError(f"the data cannot be read: {refusal(root)}", name, "check the files, or fetch them again")
+
+
+def not_found(name: str, why: str) -> UserError:
+    """A hub set that is not there, private or gated."""
+    repository = name.split(" ")[0]
+    return UserError(
+        f"the data set {repository} was not found or may not be read: {why}",
+        f"https://huggingface.co/datasets/{repository}",
+        "check data.id and data.revision; for a gated set accept its terms there and set HF_TOKEN",
+    )
+
+
+def unreachable(name: str, why: str) -> UserError:
+    """The hub does not answer and the set is not in the cache."""
+    from huggingface_hub import constants
+
+    return UserError(
+        f"{constants.ENDPOINT} cannot be reached: {why}",
+        f"the data set {name} is not in the cache",
+        "run `runner fetch` with this job on a connected machine and bring the cache here, or try later",
+    )
+
+
+def refusal(error: BaseException) -> str:
+    """The first line of what ``error`` says, at most 300 characters."""
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0][:300]
