@@ -32,7 +32,7 @@ def lose_power(place: Path) -> int:
 
 
 def found_in(place: Path, *, remove_leftovers: bool) -> FoundCheckpoint:
-    store = CheckpointStore(place / "checkpoints", keep=2, stamp={"job": "abc"}, attempt=Attempt.begin(place))
+    store = CheckpointStore(place / "checkpoints", keep=2, stamp={"job": "abc"}, attempt=Attempt(place, 2, "reader"))
     return store.newest_valid(remove_leftovers=remove_leftovers)
 
 
@@ -53,7 +53,8 @@ def test_a_save_killed_anywhere_leaves_a_whole_checkpoint_and_a_whole_best(tmp_p
         assert found.path is not None, (place.name, found.skipped)
         assert found.path == kept.path, "what is published was synced before"
         assert is_whole(found.path, found.step), place.name
-        assert not [path for path in (place / "checkpoints").iterdir() if ".tmp-" in path.name]
+        for path in (place / "checkpoints").iterdir():
+            assert verified(path).step == int(path.name.removeprefix("step-")), "no unfinished and no half folder"
         steps.append(found.step)
         missing += not (place / "best").exists()
         recover_folder(place / "best")
