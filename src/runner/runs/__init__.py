@@ -8,11 +8,13 @@ from runner.runs.checkpoint import CheckpointStore, FoundCheckpoint, Skipped, pu
 from runner.runs.durable import JSON
 from runner.runs.environment import Environment, describe, package_versions, record_environment
 from runner.runs.folder import RunFolder
-from runner.runs.lock import RunLock
+from runner.runs.listing import LoadedRun, RunSummary, list_runs, load_run
+from runner.runs.lock import RunInUse, RunLock
 from runner.runs.manifest import Damaged, Manifest, verified
 from runner.runs.metrics import MetricsLog, Record, read_metrics
 from runner.runs.opening import JobRecord, OpenRun, Resume, open_run, read_job
 from runner.runs.state import RunState, read_state
+from runner.runs.trackers import Tracker, check_trackers, open_trackers
 
 __all__ = [
     "JSON",
@@ -22,18 +24,26 @@ __all__ = [
     "Environment",
     "FoundCheckpoint",
     "JobRecord",
+    "LoadedRun",
     "Manifest",
     "MetricsLog",
     "OpenRun",
     "Record",
     "Resume",
     "RunFolder",
+    "RunInUse",
     "RunLock",
     "RunState",
+    "RunSummary",
     "Skipped",
     "StaleAttempt",
+    "Tracker",
+    "check_trackers",
     "describe",
+    "list_runs",
+    "load_run",
     "open_run",
+    "open_trackers",
     "package_versions",
     "publish_folder",
     "read_job",

@@ -4,6 +4,7 @@ It is told by the process that works on the run; whether that process still live
 """
 
 import json
+import time
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,15 +28,15 @@ class RunState:
     changed: str = ""
 
 
-def now() -> str:
-    """The present moment as the records hold it."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
+def moment(seconds: float) -> str:
+    """A time given in seconds since 1970, as the records hold times."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
 
 def write_state(path: Path, state: RunState) -> RunState:
     """Record ``state``, stamped with the present time, atomically; returns what was written."""
-    moment = now()
-    stamped = RunState(**{**asdict(state), "changed": moment, "began": state.began or moment})
+    now = moment(time.time())
+    stamped = RunState(**{**asdict(state), "changed": now, "began": state.began or now})
     write_json(path, asdict(stamped))
     return stamped
 
