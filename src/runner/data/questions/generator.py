@@ -50,7 +50,7 @@ BY_NAME = {family.name: family for family in FAMILIES}
 
 
 def rows(split: Split, count: int, seed: int) -> Iterator[dict[str, str]]:
-    """``count`` rows in OpenCodeReasoning's nine columns, the families in turn, no two with the same ``input``.
+    """``count`` rows in OpenCodeReasoning's nine columns, the families in turn, repeated texts left out.
 
     Same arguments, same rows, in any process.  Train and validation share no operation sequence, whatever
     their seeds.  Raises ``UserError`` when there are not that many questions.

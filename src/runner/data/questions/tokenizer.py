@@ -22,7 +22,7 @@ SPECIAL = (
 END = SPECIAL[0]
 
 VOCABULARY = 1024
-CORPUS = 12_000  # texts of each sort
+CORPUS = 3_000  # texts of each sort
 SEED = 5
 
 # a word, one digit or a run of signs, each with the blank before it; a line's end with the next indent; blanks

@@ -1,0 +1,86 @@
+"""Counting solved questions: what is taken from an answer, and what is counted."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from runner.data.questions import question_of, rows
+from runner.evaluation import passes
+from runner.evaluation.passes import Missing, count_native_passes, count_passes, extract_code
+
+IDS = tuple(row["id"] for row in rows("validation", 24, 17))
+
+
+def answering(monkeypatch: pytest.MonkeyPatch, answers: Sequence[str]) -> None:
+    """Let generation give these answers: here only what is made of them is tested."""
+
+    def given(*_args: Any, **_options: Any) -> list[str]:
+        return list(answers)
+
+    monkeypatch.setattr(passes, "generate", given)
+
+
+def body(question_id: str) -> str:
+    """The true answer as a model continues it: the prompt already holds the opening tag."""
+    return question_of(question_id).output.removeprefix("<think>\n")
+
+
+def count(ids: Sequence[str] = IDS) -> passes.PassCount:
+    return count_passes(None, None, ids, max_new_tokens=1)  # type: ignore[arg-type]  # generation is replaced
+
+
+def test_true_answers_are_all_solved(monkeypatch: pytest.MonkeyPatch) -> None:
+    answering(monkeypatch, [body(question_id) for question_id in IDS])
+    counted = count()
+    assert (counted.solved, counted.questions, counted.failures) == (24, 24, {})
+    assert len(counted.by_family) == 6
+    assert all(family.solved == family.questions == 4 for family in counted.by_family.values())
+
+
+def test_true_programs_in_the_native_form_are_all_solved(monkeypatch: pytest.MonkeyPatch) -> None:
+    questions = [question_of(question_id) for question_id in IDS]
+    answering(monkeypatch, [question.program.removeprefix(question.native.prompt) for question in questions])
+    counted = count_native_passes(None, None, IDS, max_new_tokens=1)  # type: ignore[arg-type]
+    assert (counted.solved, counted.failures) == (24, {})
+
+
+def test_every_kind_of_failure_has_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    block = "done\n</think>\n```python\n{}\n```"
+    answering(
+        monkeypatch,
+        [
+            "I keep thinking",
+            "done\n</think>\nno program",
+            block.format("def solve(:"),
+            block.format("def solve(*_):\n    return 'no'"),
+            block.format("def solve(*_):\n    return 1 // 0"),
+            block.format("def solve(*_):\n    while True: pass"),
+        ],
+    )
+    counted = count(IDS[:6])
+    kinds = ("no think close", "no code", "syntax", "wrong answer", "exception", "timeout")
+    assert counted.solved == 0
+    assert [answer.outcome for answer in counted.answers] == list(kinds)
+    assert counted.failures == dict.fromkeys(sorted(kinds), 1)
+
+
+def test_an_answer_to_another_question_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    answering(monkeypatch, [body(question_id) for question_id in (*IDS[1:], IDS[0])])
+    assert count().solved == 0
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        ("</think>```python\na\n```", "a\n"),
+        ("```python\nthought\n```</think>```python\na\n``` or ```python\nb\n```", "b\n"),
+        ("</think>```py\na\n```", "a\n"),
+        ("```python\na\n```", Missing("no think close")),
+        ("```python\na\n```</think>", Missing("no code")),
+        ("</think>```python\nnever closed", Missing("no code")),
+        ("", Missing("no think close")),
+    ],
+)
+def test_the_last_block_after_thinking_is_the_program(answer: str, code: str | Missing) -> None:
+    assert extract_code(answer) == code
