@@ -90,7 +90,23 @@ def format_of(data: Data, rows: Rows) -> RowFormat:
             f"{rows.name} has the columns {columns}",
             "set data.format, or data.format: columns with data.columns naming the columns to read",
         )
+    for name in (found.question, found.answer):
+        if name:
+            _refuse_if_not_readable(rows, name, chat=found.chat)
     return found
+
+
+def _refuse_if_not_readable(rows: Rows, name: str, *, chat: bool) -> None:
+    kind = rows.table.schema.field(name).type
+    if chat:
+        turns = kind.value_type if pa.types.is_list(kind) or pa.types.is_large_list(kind) else None
+        readable = turns is not None and pa.types.is_struct(turns) and {"role", "content"} <= {f.name for f in turns}
+        wanted = "a list of {role, content}"
+    else:
+        readable = not (pa.types.is_nested(kind) or pa.types.is_binary(kind))
+        wanted = "text"
+    if not readable:
+        raise UserError(f"column {name} holds {kind}, not {wanted}", rows.name, "name another column in data.columns")
 
 
 def _named_columns(data: Data, optional: Any) -> tuple[list[str], RowFormat]:

@@ -9,6 +9,7 @@ import re
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from runner.config.job import Data
@@ -21,14 +22,22 @@ ATTEMPT_S = 8.0
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
-def commit_of(repository: str, revision: str | None, cache: Path) -> str:
+@dataclass(frozen=True)
+class Commit:
+    """A commit of a hub set; ``refused`` says why the hub did not answer, "" if it did, None if it was not asked."""
+
+    id: str
+    refused: str | None
+
+
+def commit_of(repository: str, revision: str | None, cache: Path) -> Commit:
     """The commit that ``revision`` (null: the newest) stands for, remembered in ``cache``.
 
     A full commit needs no question to the hub.  If the hub does not answer within 32 s, the commit remembered
     from the last time counts; UserError if there is none, and at once if the set or revision does not exist.
     """
     if revision and _COMMIT.fullmatch(revision):
-        return revision
+        return Commit(revision, refused=None)
     memory = cache / "commits" / f"{hashlib.sha256(f'{repository}@{revision}'.encode()).hexdigest()[:24]}.json"
     answer = _asked(repository, revision)
     if isinstance(answer, str):
@@ -36,9 +45,9 @@ def commit_of(repository: str, revision: str | None, cache: Path) -> str:
         fresh = memory.with_suffix(f".tmp-{threading.get_ident()}")
         fresh.write_text(json.dumps({"id": repository, "revision": revision, "commit": answer}), encoding="utf-8")
         fresh.replace(memory)
-        return answer
+        return Commit(answer, refused="")
     try:
-        return str(json.loads(memory.read_text(encoding="utf-8"))["commit"])
+        return Commit(str(json.loads(memory.read_text(encoding="utf-8"))["commit"]), refused=refusal(answer))
     except (OSError, ValueError, KeyError):
         raise unreachable(repository, refusal(answer)) from answer
 
@@ -88,10 +97,18 @@ def _within(seconds: float, call: Callable[[], str]) -> str | BaseException:
     return results[0] if results else TimeoutError(f"no answer within {seconds:.0f} s")
 
 
-def load_from_hub(data: Data, commit: str, name: str) -> tuple[Rows, Rows | None]:
-    """The rows of data.split and of data.validation_split at ``commit``."""
+def load_from_hub(data: Data, commit: Commit, name: str) -> tuple[Rows, Rows | None]:
+    """The rows of data.split and of data.validation_split at ``commit``.
+
+    A hub that does not answer is asked no further: the rows come from the Hugging Face cache, complete and of
+    this commit, or UserError says that the hub cannot be reached.
+    """
+    refused = commit.refused
+    if refused is None:
+        answer = _asked(data.id, commit.id)
+        refused = "" if isinstance(answer, str) else refusal(answer)
 
     def load(split: str) -> Rows:
-        return load_rows(data.id, data.config, split, name=name, revision=commit)
+        return load_rows(data.id, data.config, split, name=name, revision=commit.id, refused=refused)
 
     return load(data.split), load(data.validation_split) if data.validation_split else None

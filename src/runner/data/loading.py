@@ -4,6 +4,7 @@ Which set is asked for is left to ``sources`` and ``hub``.
 """
 
 import errno
+import logging
 import re
 import sys
 from collections.abc import Iterator
@@ -11,8 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from runner.data.rows import Rows
-from runner.errors import DoesNotFit, UserError
+from runner.errors import DoesNotFit, RunnerError, UserError
 
+UNREADABLE = "the data cannot be read"
 _LISTED = re.compile(r"\[(.*)\]", re.DOTALL)
 
 
@@ -25,15 +27,17 @@ def load_rows(
     cache: Path | None = None,
     file: Path | None = None,
     revision: str | None = None,
+    refused: str = "",
 ) -> Rows:
     """The rows of ``split``, memory-mapped; no column is read yet.
 
-    ``cache`` takes the Arrow copy of local files; None leaves it in the Hugging Face cache.  UserError for an
-    unknown split or configuration (naming those present), unreadable files, and a hub that does not answer.
+    ``cache`` takes the Arrow copy of local files; None leaves it in the Hugging Face cache.  ``refused``: why
+    the hub cannot be asked, so that only its cached copy of ``revision`` counts.  UserError for an unknown
+    split or configuration (naming those present), unreadable files, and a hub that does not answer.
     """
     import datasets
 
-    with _quiet(), _told(split, config, name):
+    with _quiet(), _told(split, config, name, refused), _cache_only(bool(refused)):
         found = datasets.load_dataset(
             path,
             config,
@@ -42,7 +46,22 @@ def load_rows(
             cache_dir=str(cache / "arrow") if cache else None,
             revision=revision,
         )
+        if refused and not all(str(revision) in file["filename"] for file in found.cache_files):
+            raise unreachable(name, f"{refused}; another commit is in the cache")
         return Rows(found.data.table, name)
+
+
+@contextmanager
+def _cache_only(wanted: bool) -> Iterator[None]:
+    """Keeps the library off the network; without it, it retries for 23 s (a silent host: longer) per file."""
+    import datasets
+
+    before = datasets.config.HF_HUB_OFFLINE
+    datasets.config.HF_HUB_OFFLINE = before or wanted
+    try:
+        yield
+    finally:
+        datasets.config.HF_HUB_OFFLINE = before
 
 
 @contextmanager
@@ -50,34 +69,39 @@ def _quiet() -> Iterator[None]:
     """Silences the library's own reports of failures, and its bars where there is no terminal."""
     import datasets
 
-    level = datasets.logging.get_verbosity()
-    datasets.logging.set_verbosity(datasets.logging.CRITICAL)
+    loggers = [logging.getLogger(name) for name in ("datasets", "huggingface_hub")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
     bars = datasets.are_progress_bars_disabled()
     if not sys.stderr.isatty():
         datasets.disable_progress_bars()
     try:
         yield
     finally:
-        datasets.logging.set_verbosity(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
         if not bars:
             datasets.enable_progress_bars()
 
 
 @contextmanager
-def _told(split: str, config: str | None, name: str) -> Iterator[None]:
+def _told(split: str, config: str | None, name: str, refused: str) -> Iterator[None]:
     import datasets.exceptions
+    from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # of whichever HTTP library it uses
 
     try:
         yield
     except datasets.exceptions.DatasetNotFoundError as error:
         raise not_found(name, refusal(error)) from error
-    except ConnectionError as error:
-        raise unreachable(name, refusal(error)) from error
+    except (ConnectionError, HTTPError) as error:
+        raise unreachable(name, refused or refusal(error)) from error
     except (ValueError, OSError, datasets.exceptions.DatasetsError, StopIteration, AssertionError) as error:
-        raise _in_our_words(error, split, config, name) from error
+        told = _in_our_words(error, split, config, name)
+        raise (unreachable(name, refused) if refused and told.what.startswith(UNREADABLE) else told) from error
 
 
-def _in_our_words(error: BaseException, split: str, config: str | None, name: str) -> Exception:
+def _in_our_words(error: BaseException, split: str, config: str | None, name: str) -> RunnerError:
     text = refusal(error)
     listed = _LISTED.search(str(error))
     present = listed.group(1).replace("'", "") if listed else ""
@@ -90,7 +114,7 @@ def _in_our_words(error: BaseException, split: str, config: str | None, name: st
     root = error.__cause__ or error
     if isinstance(root, OSError) and root.errno == errno.ENOSPC:
         return DoesNotFit("the disk is full", name, "free space, or move the cache (HF_HOME)")
-    return UserError(f"the data cannot be read: {refusal(root)}", name, "check the files, or fetch them again")
+    return UserError(f"{UNREADABLE}: {refusal(root)}", name, "check the files, or fetch them again")
 
 
 def not_found(name: str, why: str) -> UserError:

@@ -55,8 +55,8 @@ def locate(data: Data, cache: Path) -> Source:
             "give an existing Parquet or JSONL file, a folder of them, or a hub id such as nvidia/OpenCodeReasoning",
         )
     commit = commit_of(data.id, data.revision, cache)
-    name = f"{data.id} at {commit[:12]}"
-    return Source(name, f"{data.id}@{commit}", lambda: load_from_hub(data, commit, name), commit=commit)
+    name = f"{data.id} at {commit.id[:12]}"
+    return Source(name, f"{data.id}@{commit.id}", lambda: load_from_hub(data, commit, name), commit=commit.id)
 
 
 def _is_hub_id(text: str) -> bool:
