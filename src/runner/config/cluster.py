@@ -3,16 +3,16 @@
 What is trained is in ``job``; starting and joining Ray is done by those who launch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, StrictInt, StrictStr, field_validator
 
-from runner.config.document import Document, read_document
+from runner.config.document import Document, Value, read_document
 from runner.config.faults import check
 from runner.config.job import Count, Section
-from runner.config.overrides import apply_overrides
+from runner.config.overrides import set_value
 
 
 class Cluster(Section):
@@ -43,10 +43,12 @@ class Cluster(Section):
         return storage
 
 
-def load_cluster(file: Path | None, overrides: Sequence[str] = ()) -> Cluster:
-    """The cluster profile of ``file`` (this machine when None) with ``key=value`` overrides applied.
+def load_cluster(file: Path | None, options: Mapping[str, Value] | None = None) -> Cluster:
+    """The cluster profile of ``file`` (this machine when None), with the command line's ``options`` by key.
 
     Raises ``UserError`` when the file cannot be read and ``JobFileError`` with every fault it has.
     """
     document = Document("the command line", {}, {}) if file is None else read_document(file)
-    return check(Cluster, apply_overrides(document, overrides))
+    for key, value in (options or {}).items():
+        document = set_value(document, key, value, f"--{key}")
+    return check(Cluster, document)

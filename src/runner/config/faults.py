@@ -15,7 +15,8 @@ from runner.config.keys import allowed, keys_of_section, known_keys, near_values
 from runner.errors import JobFileError
 
 Checked = TypeVar("Checked", bound=BaseModel)
-_SHOWN = 60
+_SHOWN = 60  # characters of a value or key that a message repeats
+_KEY = re.compile(r"\b[a-z_]+(?:\.[a-z_]+)*")
 
 
 def check(model: type[Checked], document: Document) -> Checked:
@@ -146,13 +147,13 @@ def _without(values: Mapping[str, Value], paths: Sequence[KeyPath]) -> dict[str,
 
 def _keys_in(text: str) -> list[str]:
     """The dotted keys that a message names, each with the sections around it."""
-    dotted = re.findall(r"\b[a-z_]+(?:\.[a-z_]+)*", text)
-    return [".".join(key.split(".")[:length]) for key in dotted for length in range(1, key.count(".") + 2)]
+    return [".".join(key.split(".")[:length]) for key in _KEY.findall(text) for length in range(1, key.count(".") + 2)]
 
 
 def _place_of(document: Document, text: str) -> str:
-    """Where the first of the keys that ``text`` names is written; the file when all are at their defaults."""
-    for key in sorted(_keys_in(text), key=len, reverse=True):
+    """Where the first written one of the keys that ``text`` names is; the file when all are at their defaults."""
+    dotted = _KEY.findall(text)
+    for key in [*dotted, *(key.partition(".")[0] for key in dotted)]:
         place = document.places.get(tuple(key.split(".")))
         if place is not None:
             return place

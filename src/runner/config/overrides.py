@@ -21,24 +21,28 @@ def apply_overrides(document: Document, overrides: Sequence[str]) -> Document:
     return document
 
 
+def set_value(document: Document, key: str, value: Value, place: str) -> Document:
+    """``document`` with ``key`` (dotted) set to ``value``; ``place`` names in messages where it came from."""
+    path: KeyPath = tuple(key.split("."))
+    kept = {written: where for written, where in document.places.items() if written[: len(path)] != path}
+    return replace(
+        document,
+        values=_set(document.values, tuple(key.split(".")), value),
+        places={**kept, path: place, **{(*path, *inner): place for inner in _paths(value)}},
+    )
+
+
 def _with(document: Document, override: str) -> Document:
     key, equals, text = override.partition("=")
     key = key.strip()
-    name = f"-o {key}" if key.isprintable() else "-o " + repr(key)
+    place = f"-o {key}" if key.isprintable() else "-o " + repr(key)
     if not equals or not all(part.strip() for part in key.split(".")):
         fault = f"-o {override!r}: is not section.key=value; write it as -o train.steps=100"
         return replace(document, faults=(*document.faults, fault))
     try:
-        value = read_value(text, name)
+        return set_value(document, key, read_value(text, place), place)
     except JobFileError as error:
         return replace(document, faults=(*document.faults, *error.faults))
-    path: KeyPath = tuple(key.split("."))
-    within = {written: place for written, place in document.places.items() if written[: len(path)] != path}
-    return replace(
-        document,
-        values=_set(document.values, tuple(key.split(".")), value),
-        places={**within, path: name, **{(*path, *inner): name for inner in _paths(value)}},
-    )
 
 
 def _set(values: Mapping[str, Value], path: tuple[str, ...], value: Value) -> dict[str, Value]:

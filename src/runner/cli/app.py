@@ -1,0 +1,114 @@
+"""The program `runner`: its commands, and how errors and interrupts end it.
+
+Each command is in a module of its own and imports what is heavy only when it is called.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+from typer.exceptions import TyperException
+
+from runner.cli import data, doctor, fetch, runs, schema, train
+from runner.errors import JobFileError, RunnerError
+
+FIRST_STEPS = """\
+runner fine-tunes code models with QLoRA, from one job file. Three first things to type:
+
+  runner train                             tune the built-in model on built-in questions, on the CPU
+  runner data jobs/starcoder2-3b.yaml      which rows and tokens a real job would train on
+  runner doctor                            whether this machine is ready
+
+All commands: runner --help"""
+
+app = typer.Typer(
+    name="runner",
+    add_completion=False,
+    rich_markup_mode=None,  # rich would take longer to import than all the rest
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (
+    train.train,
+    data.data,
+    fetch.fetch,
+    runs.runs,
+    runs.show,
+    doctor.doctor,
+    schema.schema,
+):
+    app.command()(command)
+
+
+@app.callback(invoke_without_command=True)
+def first_steps(
+    context: typer.Context,
+    debug: Annotated[bool, typer.Option("--debug", help="On an error show where in the program it arose.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
+) -> None:
+    """Fine-tune code models with QLoRA on one GPU or a Ray cluster, from one job file."""
+    del debug  # taken out by main(), so that it may stand anywhere in the line
+    if version:
+        from runner import __version__
+
+        typer.echo(f"runner {__version__}")
+    elif context.invoked_subcommand is None:
+        typer.echo(FIRST_STEPS)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command that ``arguments`` (the command line when None) spell, and exit with its code.
+
+    A ``RunnerError`` becomes one line ``error: what; where; remedy`` on standard error; ``--debug`` shows its
+    traceback before that.  A job file's faults take one line each.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    sys.exit(_run([word for word in words if word != "--debug"], debug=debug))
+
+
+def _run(words: list[str], *, debug: bool) -> int:
+    try:
+        code = app(words, prog_name="runner", standalone_mode=False)
+        sys.stdout.flush()
+    except RunnerError as error:
+        return _told(error, debug=debug)
+    except TyperException as error:
+        return _misspelt(error)
+    except KeyboardInterrupt:
+        return _line("interrupted", 130)
+    except typer.Abort:
+        return _line("aborted", 130)
+    except BrokenPipeError:  # `runner runs | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return code if isinstance(code, int) else 0
+
+
+def _told(error: RunnerError, *, debug: bool) -> int:
+    if debug:
+        import traceback
+
+        traceback.print_exception(error)
+    text = str(error)
+    if isinstance(error, JobFileError):
+        faults = error.faults
+        text = faults[0] if len(faults) == 1 else "\n".join([f"{error.what}:", *(f"  {fault}" for fault in faults)])
+    else:
+        text = " ".join(text.split())
+    return _line(f"error: {text}", error.exit_code)
+
+
+def _misspelt(error: TyperException) -> int:
+    """Wrong words on the command line: unknown commands and options, missing or impossible values."""
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "runner"
+    said = " ".join(error.format_message().split()).rstrip(".")
+    return _line(f"error: {said}; see {path} --help", 2)
+
+
+def _line(text: str, code: int) -> int:
+    print(text, file=sys.stderr)
+    return code

@@ -1,0 +1,53 @@
+"""The arguments and options that several commands share, and the job and cluster that they name.
+
+What a key of a job means is in ``runner.config``.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeAlias
+
+import typer
+
+if TYPE_CHECKING:
+    from runner.config.cluster import Cluster
+    from runner.config.job import Job
+
+CACHE = Path("~/.cache/runner")  # prepared data; models and data sets of the hub lie in the hub's own cache
+RUNS = "runs"
+
+JobFile: TypeAlias = Annotated[
+    Path | None, typer.Argument(metavar="JOB", help="Job file; the built-in demo when left out.", show_default=False)
+]
+Overrides: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option("--override", "-o", metavar="KEY=VALUE", help="Set a key of the job: -o train.steps=100. Repeatable."),
+]
+ClusterFile: TypeAlias = Annotated[
+    Path | None, typer.Option("--cluster", metavar="FILE", help="Scaling profile; this machine when left out.")
+]
+Workers: TypeAlias = Annotated[
+    int | None, typer.Option("--workers", metavar="N", min=1, help="Processes that train together.")
+]
+Storage: TypeAlias = Annotated[
+    str | None, typer.Option("--storage", metavar="FOLDER", help=f"Where runs are kept; {RUNS}/ when left out.")
+]
+
+
+def named_job(file: Path | None, overrides: list[str] | None, name: str | None = None) -> "Job":
+    """The checked job of the command line; raises ``UserError`` for what is wrong with it."""
+    from runner.config.load import load_job
+
+    if name is None:
+        return load_job(file, overrides or ())
+    from runner.runs.folder import check_name
+
+    check_name(name)
+    return load_job(file, [*(overrides or ()), f'name="{name}"'])
+
+
+def named_cluster(file: Path | None, workers: int | None, storage: str | None) -> "Cluster":
+    """The checked scaling profile of the command line; raises ``UserError`` for what is wrong with it."""
+    from runner.config.cluster import load_cluster
+
+    given = {"workers": workers, "storage": storage}
+    return load_cluster(file, {key: value for key, value in given.items() if value is not None})

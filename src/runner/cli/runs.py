@@ -1,0 +1,47 @@
+"""``runner runs`` and ``runner show``: what has been trained, and how one run went.
+
+Reading runs is ``runner.runs``'s, drawing them ``runner.report``'s.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from runner.cli.options import RUNS, Storage
+
+if TYPE_CHECKING:
+    from runner.runs.listing import RunSummary
+
+
+def runs(storage: Storage = None) -> None:
+    """List the runs, the last changed first."""
+    from runner.runs.listing import list_runs
+
+    folder = Path(storage or RUNS).expanduser()
+    found = list_runs(folder)
+    if not found:
+        typer.echo(f"no runs in {folder.absolute()}; start one with: runner train")
+        return
+    widest = max(4, *(len(summary.name) for summary in found))
+    typer.echo(f"{'run':{widest}}  {'state':8}  {'steps':>13}  {'best loss':>9}  changed (UTC)        reason")
+    for summary in found:
+        typer.echo(_row(summary, widest).rstrip())
+
+
+def _row(summary: "RunSummary", widest: int) -> str:
+    steps = f"{summary.step:,}/{summary.steps:,}"
+    best = f"{summary.best_validation_loss:.4f}" if summary.best_validation_loss is not None else "-"
+    changed = summary.changed[:19].replace("T", " ")
+    return f"{summary.name:{widest}}  {summary.state:8}  {steps:>13}  {best:>9}  {changed:19}  {summary.reason}"
+
+
+def show(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Name of a run, as `runner runs` lists them.")],
+    storage: Storage = None,
+) -> None:
+    """Show one run, its losses and where its results lie."""
+    from runner.runs.listing import load_run
+
+    loaded = load_run(Path(storage or RUNS).expanduser(), run)
+    typer.echo(loaded.summary)
