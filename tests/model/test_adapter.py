@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import tiny_starcoder2
 from transformers import AutoModelForCausalLM, Starcoder2Config
 
+from conftest import tiny_starcoder2
 from runner.config.job import Lora
 from runner.errors import UserError
 from runner.model.adapter import add_adapter, resolve_targets, save_adapter
@@ -59,5 +59,3 @@ def test_the_saved_adapter_is_loaded_by_plain_peft(tmp_path: Path) -> None:
     ids = torch.arange(20)[None]
     loaded = PeftModel.from_pretrained(tiny_starcoder2(), tmp_path)
     torch.testing.assert_close(loaded(input_ids=ids).logits, model(input_ids=ids).logits)
-
-

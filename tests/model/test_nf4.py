@@ -2,15 +2,17 @@
 
 import bitsandbytes as bnb
 import torch
-from conftest import tiny_starcoder2
 
+from conftest import tiny_starcoder2
 from runner.model.nf4 import frozen_linears, nf4_rounded, round_to_nf4
 
 
 def test_rounded_weights_are_what_bitsandbytes_multiplies_with() -> None:
     torch.manual_seed(0)
     weight = torch.randn(48, 128)
-    layer = bnb.nn.Linear4bit(128, 48, bias=False, compute_dtype=torch.float32, quant_type="nf4", compress_statistics=True)
+    layer = bnb.nn.Linear4bit(
+        128, 48, bias=False, compute_dtype=torch.float32, quant_type="nf4", compress_statistics=True
+    )
     layer.weight = bnb.nn.Params4bit(weight.clone(), requires_grad=False, quant_type="nf4", compress_statistics=True)
     layer = layer.to("cpu")
     inputs = torch.randn(5, 128)

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from conftest import pack_of, tiny_llama, tiny_starcoder2
 from torch import nn
 
+from conftest import pack_of, tiny_llama, tiny_starcoder2
 from runner.model.attention import PACKED, register_packed_attention
 from runner.train.batches import micro_batch
 from runner.train.step import hidden_states
@@ -31,9 +31,7 @@ def test_packed_states_equal_separate_states_on_the_cpu(make: Callable[[], nn.Mo
     model = make().train(mode == "train")
     batch = micro_batch([pack_of(LENGTHS, capacity=CAPACITY)], 0, torch.device("cpu"))
     with torch.no_grad():
-        torch.testing.assert_close(
-            hidden_states(model, batch), separate_states(model, batch.ids), atol=2e-6, rtol=0
-        )
+        torch.testing.assert_close(hidden_states(model, batch), separate_states(model, batch.ids), atol=2e-6, rtol=0)
 
 
 def test_two_buffers_in_a_batch_do_not_see_each_other() -> None:

@@ -1,5 +1,7 @@
 """The learning rate over the steps, and the plateau rule."""
 
+import itertools
+
 import pytest
 
 from runner.config.job import Plateau, Train
@@ -17,7 +19,7 @@ def test_rate_warms_up_stays_and_decays() -> None:
     all_rates = rates(TRAIN)
     assert all_rates[0] == pytest.approx(1e-3 / 30)
     assert all_rates[29:900] == [1e-3] * 871
-    assert all(later < earlier for earlier, later in zip(all_rates[900:], all_rates[901:], strict=False))
+    assert all(later < earlier for earlier, later in itertools.pairwise(all_rates[900:]))
 
 
 @pytest.mark.parametrize("schedule", ["warmup-stable-decay", "cosine", "constant"])

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from runner.cli import data, doctor, fetch, runs, schema, train
+from runner.cli import data, doctor, fetch, plan, runs, schema, train
 from runner.errors import JobFileError, RunnerError
 
 FIRST_STEPS = """\
@@ -32,6 +32,7 @@ app = typer.Typer(
 )
 for command in (
     train.train,
+    plan.plan,
     data.data,
     fetch.fetch,
     runs.runs,

@@ -28,6 +28,9 @@ class Cluster(Section):
     gpus_per_worker: Annotated[StrictInt, Field(ge=0, le=1)] | None = Field(
         default=None, description="GPUs of a worker, 0 or 1; null takes one where there is one."
     )
+    gpu_memory_gib: Annotated[float, Field(gt=0.0, allow_inf_nan=False)] | None = Field(
+        default=None, description="Most GPU memory a worker may take, GiB; null takes what the card has."
+    )
     max_failures: Annotated[StrictInt, Field(ge=0)] = Field(
         default=3, description="Times that dead workers are started again, from the last checkpoint; a count."
     )

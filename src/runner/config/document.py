@@ -47,7 +47,7 @@ def read_document(file: Path) -> Document:
     Aliases, anchors, tags and several documents in one file are refused.  Raises ``UserError`` when the file cannot
     be read and ``JobFileError`` when it is not a YAML mapping.
     """
-    name = str(file)
+    name = _quoted(str(file))
     text = _text(file, name)
     node = _compose(text, name)
     if node is None:
@@ -77,12 +77,12 @@ def _text(file: Path, name: str) -> str:
         with file.open("rb") as stream:
             data = stream.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        raise UserError(f"{_quoted(name)} does not exist", f"looked in {Path.cwd()}", _neighbours(file)) from None
+        raise UserError(f"{name} does not exist", f"looked in {Path.cwd()}", _neighbours(file)) from None
     except IsADirectoryError:
-        raise UserError(f"{_quoted(name)} is a folder", remedy=_neighbours(file / "any")) from None
+        raise UserError(f"{name} is a folder", remedy=_neighbours(file / "any")) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise UserError(f"{_quoted(name)} cannot be read: {reason}", remedy="name a readable YAML file") from error
+        raise UserError(f"{name} cannot be read: {reason}", remedy="name a readable YAML file") from error
     if len(data) > MAX_BYTES:
         raise JobFileError(name, (f"{name}: is larger than {MAX_BYTES:,} bytes; a job file takes a few hundred",))
     try:

@@ -40,13 +40,17 @@ class Model(Section):
         default="auto",
         description="How NF4 weights stay in memory: dequantized once (fast), as nf4 (small), auto lets the plan choose.",
     )
-    dropout: Fraction = Field(default=0.0, description="Dropout of the frozen base, a fraction; its own value is ignored.")
+    dropout: Fraction = Field(
+        default=0.0, description="Dropout of the frozen base, a fraction; its own value is ignored."
+    )
 
 
 class Columns(Section):
     """Which columns of the data set hold what; only read by the formats `columns` and `chat`."""
 
-    prompt: StrictStr | None = Field(default="prompt", description="Column of the question; null: text without a prompt.")
+    prompt: StrictStr | None = Field(
+        default="prompt", description="Column of the question; null: text without a prompt."
+    )
     response: StrictStr = Field(default="response", description="Column of the answer that is learned.")
     messages: StrictStr = Field(default="messages", description="Column of the list of {role, content} (format chat).")
     id: StrictStr | None = Field(default=None, description="Column that names the question; null: the question's text.")
@@ -63,7 +67,9 @@ class Data(Section):
     )
     revision: StrictStr | None = Field(default=None, description="Hub commit, tag or branch; null takes the newest.")
     config: StrictStr | None = Field(default=None, description="Configuration (subset) of the hub data set.")
-    split: StrictStr = Field(default="train", description="Split to take rows from; slices such as train[600:974] work.")
+    split: StrictStr = Field(
+        default="train", description="Split to take rows from; slices such as train[600:974] work."
+    )
     format: Literal["open-code-reasoning", "open-code-reasoning-2", "columns", "chat"] = Field(
         default="open-code-reasoning", description="How a row is read."
     )

@@ -27,9 +27,7 @@ Show = Callable[[Record], None]
 Follow = Callable[[RunFolder, Callable[[], bool]], None]
 
 
-def launch(
-    job: Job, cluster: Cluster, *, resume: Resume, follow: Follow, launched_at: float, cache: Path
-) -> Outcome:
+def launch(job: Job, cluster: Cluster, *, resume: Resume, follow: Follow, launched_at: float, cache: Path) -> Outcome:
     """Run ``job`` on ``cluster`` to its end and return how it ended.
 
     ``follow(folder, ended)`` is called in a thread to show the run's records until ``ended()``.  SIGTERM and
@@ -43,7 +41,7 @@ def launch(
             return _finished_before(run)
         run.folder.inside(STOP_FILE).unlink(missing_ok=True)
         with StopSignals(run.folder.inside(STOP_FILE)) as signals, ray_session(cluster) as resources:
-            assignment = _assignment(job, run.folder, resources, cache, launched_at)
+            assignment = _assignment(job, run.folder, cluster, resources, cache, launched_at)
             _fit(assignment, cluster, resources, signals, lambda ended: follow(run.folder, ended))
         return _settled(run, job, assignment, signals)
 
@@ -61,7 +59,7 @@ def _with_absolute_paths(job: Job) -> Job:
 
 
 def _assignment(
-    job: Job, folder: RunFolder, resources: Resources, cache: Path, launched_at: float
+    job: Job, folder: RunFolder, cluster: Cluster, resources: Resources, cache: Path, launched_at: float
 ) -> Assignment:
     return Assignment(
         job=job.model_dump(mode="json"),
@@ -70,6 +68,7 @@ def _assignment(
         launch_id=uuid.uuid4().hex,
         launched_at=launched_at,
         threads=max(1, resources.cpus_per_worker),
+        gpu_memory_gib=cluster.gpu_memory_gib,
     )
 
 
@@ -139,7 +138,9 @@ def _settled(run: OpenRun, job: Job, assignment: Assignment, signals: StopSignal
         return outcome
     run.record("stopped", step=outcome.step, steps=steps, reason=signals.name or "asked to stop")
     kind = Interrupted if signals.name == "SIGINT" else Stopped
-    raise kind(f"stopped after step {outcome.step:,}, everything is saved", str(run.folder.root), "run it again to go on")
+    raise kind(
+        f"stopped after step {outcome.step:,}, everything is saved", str(run.folder.root), "run it again to go on"
+    )
 
 
 def _finished_before(run: OpenRun) -> Outcome:

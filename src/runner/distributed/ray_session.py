@@ -75,9 +75,7 @@ def _check_local_size(cluster: Cluster) -> None:
 def _resources(cluster: Cluster, present: dict[str, float]) -> Resources:
     """What each worker gets; a GPU each when there are enough and the cluster file does not say otherwise."""
     cpus, gpus = int(present.get("CPU", 0)), present.get("GPU", 0.0)
-    each_gpu = cluster.gpus_per_worker
-    if each_gpu is None:
-        each_gpu = 1.0 if gpus >= 1 else 0.0
+    each_gpu = float(gpus >= 1) if cluster.gpus_per_worker is None else float(cluster.gpus_per_worker)
     each_cpu = cluster.cpus_per_worker or max(1, cpus // cluster.workers)
     for kind, asked, have in (("CPU", cluster.workers * each_cpu, cpus), ("GPU", cluster.workers * each_gpu, gpus)):
         if asked > have:

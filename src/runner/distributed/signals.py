@@ -25,7 +25,9 @@ class StopSignals:
             self._before[number] = signal.signal(number, self._received)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)  # type: ignore[arg-type]  # what signal.signal returned is what it takes
         self.stop_file.unlink(missing_ok=True)
@@ -33,7 +35,9 @@ class StopSignals:
     def raise_if_repeated(self) -> None:
         """Raise ``Interrupted`` after a second Ctrl-C."""
         if self._interrupts > 1:
-            raise Interrupted("ended at once", str(self.stop_file.parent), "the last checkpoint is what a resume goes on from")
+            raise Interrupted(
+                "ended at once", str(self.stop_file.parent), "the last checkpoint is what a resume goes on from"
+            )
 
     def _received(self, number: int, _frame: FrameType | None) -> None:
         self.name = self.name or signal.Signals(number).name

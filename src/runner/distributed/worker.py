@@ -3,18 +3,28 @@
 Nothing of the training is decided here.
 """
 
+import json
+import tempfile
 import time
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runner.config.job import Job
-from runner.errors import Diverged, RunnerError, UserError
+from runner.errors import Diverged, RunnerError, TrainingFailed, UserError
 from runner.runs import JSON, MetricsLog, RunFolder
 from runner.runs.metrics import Record
 
+if TYPE_CHECKING:
+    from runner.train import Reporter, World
+
 STOP_FILE = "stop-requested"
+TRACE_FILE = "error.log"
+POINTER_FILE = "checkpoint.json"
+MISTAKES = (TypeError, ValueError, LookupError, AttributeError, AssertionError, ImportError, NotImplementedError)
+"""Errors that a fresh process would meet again: they are told at once and not tried again."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +37,7 @@ class Assignment:
     launch_id: str
     launched_at: float  # seconds since the epoch, when the command was typed
     threads: int
+    gpu_memory_gib: float | None = None
 
 
 def work(config: dict[str, Any]) -> None:
@@ -37,6 +48,7 @@ def work(config: dict[str, Any]) -> None:
     import torch
 
     from runner.distributed.outcome import read_outcome, write_error, write_result
+    from runner.plan.device import limit_memory
     from runner.train import train
 
     assignment = Assignment(**config)
@@ -45,11 +57,15 @@ def work(config: dict[str, Any]) -> None:
         return  # another rank's error has been told; a restart would only repeat it
     torch.set_num_threads(assignment.threads)
     world = _world()
-    reporter = _reporter(folder, assignment, world.leads)
+    if assignment.gpu_memory_gib is not None and world.device.type == "cuda":
+        limit_memory(world.device, assignment.gpu_memory_gib)
+    job = Job.model_validate(assignment.job)
     try:
-        result = train(Job.model_validate(assignment.job), folder, world, reporter, cache=Path(assignment.cache))
-    except RunnerError as error:
-        write_error(folder.root, assignment.launch_id, error)
+        reporter = _reporter(folder, job, assignment, world.leads)
+        result = train(job, folder, world, reporter, cache=Path(assignment.cache))
+    except (RunnerError, *MISTAKES) as error:
+        told = error if isinstance(error, RunnerError) else _unexpected(error, folder)
+        write_error(folder.root, assignment.launch_id, told)
         if world.size > 1 and not isinstance(error, UserError | Diverged):
             raise
         return
@@ -57,7 +73,7 @@ def work(config: dict[str, Any]) -> None:
         write_result(folder.root, assignment.launch_id, result)
 
 
-def _world() -> Any:
+def _world() -> "World":
     import ray.train
     import ray.train.torch
 
@@ -68,21 +84,31 @@ def _world() -> Any:
     return World(context.get_world_rank(), context.get_world_size(), device)
 
 
-def _reporter(folder: RunFolder, assignment: Assignment, leads: bool) -> Any:
+def _unexpected(error: BaseException, folder: RunFolder) -> TrainingFailed:
+    """A programming mistake, its traceback kept in the run's folder."""
+    trace = folder.inside(TRACE_FILE)
+    trace.write_text("".join(traceback.format_exception(error)))
+    return TrainingFailed(f"{type(error).__name__}: {error}", f"traceback in {trace}", "please report it")
+
+
+def _reporter(folder: RunFolder, job: Job, assignment: Assignment, leads: bool) -> "Reporter":
     from runner.runs.trackers import open_trackers
     from runner.train.reporter import FileReporter, SilentReporter
 
     if not leads:
         return RayReporter(SilentReporter())
-    names = Job.model_validate(assignment.job).track
-    plain = FileReporter(MetricsLog(folder.metrics_file), open_trackers(names, folder), folder.inside(STOP_FILE))
-    return RayReporter(plain, {"ray_s": round(time.time() - assignment.launched_at, 3)})
+    plain = FileReporter(MetricsLog(folder.metrics_file), open_trackers(job.track, folder), folder.inside(STOP_FILE))
+    return RayReporter(plain, startup={"ray_s": round(time.time() - assignment.launched_at, 3)})
 
 
 class RayReporter:
-    """The plain reporter, and Ray Train told of every durable checkpoint where it lies."""
+    """The plain reporter, and Ray Train told of every durable checkpoint by a pointer to it.
 
-    def __init__(self, plain: Any, startup: Mapping[str, float] | None = None) -> None:
+    A pointer, because Ray keeps only what lies in its own folder, and would refuse a run whose older
+    checkpoints were pruned by anyone but itself.
+    """
+
+    def __init__(self, plain: "Reporter", *, startup: Mapping[str, float] | None = None) -> None:
         self._plain = plain
         self._startup = dict(startup or {})
 
@@ -96,20 +122,17 @@ class RayReporter:
 
     def stop_requested(self) -> bool:
         """As the plain one."""
-        return bool(self._plain.stop_requested())
+        return self._plain.stop_requested()
 
     def saved(self, step: int, checkpoint: Path, validation_loss: float | None) -> None:
-        """Report to Ray Train on every rank; the folder is already durable and stays where it is."""
+        """Report to Ray Train, on every rank; the checkpoint itself is already durable and stays where it is."""
         import ray.train
 
         self._plain.saved(step, checkpoint, validation_loss)
-        ray.train.report(
-            {"step": step, "validation_loss": validation_loss},
-            checkpoint=ray.train.Checkpoint.from_directory(str(checkpoint)) if self._leads() else None,
-            checkpoint_upload_mode=ray.train.CheckpointUploadMode.NO_UPLOAD,
-        )
-
-    def _leads(self) -> bool:
-        import ray.train
-
-        return bool(ray.train.get_context().get_world_rank() == 0)
+        metrics = {"step": step, "validation_loss": validation_loss}
+        if ray.train.get_context().get_world_rank() != 0:
+            ray.train.report(metrics)
+            return
+        with tempfile.TemporaryDirectory() as directory:
+            (Path(directory) / POINTER_FILE).write_text(json.dumps({"checkpoint": str(checkpoint)}) + "\n")
+            ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(directory))

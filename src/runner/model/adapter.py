@@ -64,7 +64,8 @@ def resolve_targets(base: nn.Module, lora: Lora) -> tuple[str, ...]:
 
 def causal_lm(model: nn.Module) -> Any:
     """The transformers model under a PEFT wrapper, or ``model`` itself; adapters stay in place."""
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
+    wrapper: Any = model
+    return wrapper.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def save_adapter(model: nn.Module, weights: Mapping[str, Tensor], directory: Path, *, base_id: str) -> None:

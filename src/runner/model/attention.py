@@ -52,7 +52,7 @@ def _no_mask(*_args: Any, **_kwargs: Any) -> None:
 
 
 def _packed_attention(
-    module: nn.Module,
+    _module: nn.Module,
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -80,9 +80,11 @@ def _packed_attention(
             repeats = heads // key.shape[1]
             key, value = key.repeat_interleave(repeats, dim=1), value.repeat_interleave(repeats, dim=1)
     window = (-1, 0) if sliding_window is None or sliding_window >= max_length_q else (sliding_window - 1, 0)
-    flat = [states.transpose(1, 2).reshape(batch * seq, -1, width) for states in (query, key, value)]
-    attended: Tensor = varlen_attn(
-        *flat,
+    q, k, v = (states.transpose(1, 2).reshape(batch * seq, -1, width) for states in (query, key, value))
+    attended: Any = varlen_attn(
+        q,
+        k,
+        v,
         cu_seq_lens_q,
         cu_seq_lens_q,
         max_length_q,
@@ -91,7 +93,8 @@ def _packed_attention(
         window_size=window,
         **options,
     )
-    return attended.view(batch, seq, heads, width), None
+    output: Tensor = attended.view(batch, seq, heads, width)
+    return output, None
 
 
 def _grouped_queries_supported() -> bool:

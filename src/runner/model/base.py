@@ -47,6 +47,9 @@ def load_base(model: Model, device: torch.device, *, residency: Residency, seed:
     ``residency`` says how NF4 weights stay: ``dequantized`` (rounded once, multiplied as they are) or ``nf4``
     (bitsandbytes layers, unpacked in every product; CUDA only).  Random weights depend on ``seed`` alone.
     """
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
     config = load_config(model)
     dtype = compute_dtype(device)
     attention = attention_for(device, dtype)

@@ -5,6 +5,7 @@ the same values that its kernels multiply with, without the cost of unpacking th
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,8 @@ BLOCK = 64  # weights that share one scale; the scales themselves are quantised 
 
 def frozen_linears(model: nn.Module) -> Iterator[tuple[str, nn.Linear]]:
     """Every linear layer but the output head, by name: what bitsandbytes would replace."""
-    head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+    lm: Any = model
+    head = lm.get_output_embeddings()
     for name, module in model.named_modules():
         if isinstance(module, nn.Linear) and module is not head:
             yield name, module
@@ -25,9 +27,7 @@ def nf4_rounded(weight: Tensor) -> Tensor:
     """``weight`` after a round trip through double-quantised NF4; same shape, dtype and device."""
     from bitsandbytes.functional import dequantize_4bit, quantize_4bit
 
-    packed, state = quantize_4bit(
-        weight.contiguous(), blocksize=BLOCK, compress_statistics=True, quant_type="nf4"
-    )
+    packed, state = quantize_4bit(weight.contiguous(), blocksize=BLOCK, compress_statistics=True, quant_type="nf4")
     rounded: Tensor = dequantize_4bit(packed, state)
     return rounded.to(weight.dtype).reshape(weight.shape)
 

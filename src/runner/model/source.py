@@ -17,9 +17,7 @@ def locate(model_id: str) -> str:
     """
     if model_id.startswith("builtin:"):
         if model_id not in EMBEDDED:
-            raise UserError(
-                f"model.id is {model_id}", "", f"the embedded models are: {', '.join(sorted(EMBEDDED))}"
-            )
+            raise UserError(f"model.id is {model_id}", "", f"the embedded models are: {', '.join(sorted(EMBEDDED))}")
         return str(EMBEDDED[model_id])
     path = Path(model_id).expanduser()
     if model_id.startswith(("/", "./", "../", "~")) and not path.is_dir():

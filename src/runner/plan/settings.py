@@ -1,16 +1,30 @@
 """The choices a job leaves open (`auto`), settled for the device that is there.
 
-Predicting memory and time is in ``memory`` and ``hours``.
+The memory each choice takes is in ``memory``.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Literal
 
-import torch
-
 from runner.config.job import Job
-from runner.errors import UserError
+from runner.errors import DoesNotFit, UserError
 from runner.model.base import Residency
+from runner.plan.geometry import Geometry
+from runner.plan.memory import Form, Memory, predict_memory
+
+MARGIN = 0.94  # of the free memory: predictions may be 5 % short, and allocators fragment
+TOKENS_A_PASS = 8192  # more tokens in a forward pass bring no more speed on an 80 GB card (jobs/README.md)
+BUDGETS = (0.5, 0.3)  # parts of the activations that compiled layers keep; above 0.5 speed gains 1 %
+
+
+@dataclass(frozen=True)
+class Device:
+    """What memory there is to plan for."""
+
+    kind: Literal["cuda", "cpu"]
+    name: str
+    free_gib: float
 
 
 @dataclass(frozen=True)
@@ -19,23 +33,86 @@ class Settings:
 
     residency: Residency
     micro_batch: int  # packed buffers in a forward pass
-    recompute: Literal["none", "layers"]
+    recompute: Literal["none", "layers"]  # layers: keep each layer's input only
     compiled: bool
     activation_budget: float  # part of the activations that compiled layers keep, 0 to 1
 
+    @property
+    def form(self) -> Form:
+        """What of the settings memory depends on."""
+        kept = None if self.recompute == "layers" else self.activation_budget
+        return Form(self.residency, self.micro_batch, kept)
 
-def settle(job: Job, *, ranks: int, device: torch.device) -> Settings:
-    """The settings of ``job`` on ``device`` for ``ranks`` workers.
 
-    Raises ``UserError`` when a step has fewer buffers than there are workers.
+def settle(job: Job, geometry: Geometry, device: Device, *, ranks: int) -> Settings:
+    """The fastest settings of ``job`` that fit on ``device`` for ``ranks`` workers.
+
+    On a CPU memory is not the limit and there is one form.  Raises ``UserError`` when a step has fewer buffers
+    than workers, ``DoesNotFit`` when no form fits, with the key to turn.
     """
+    mine = _buffers_of_one_rank(job, ranks)
+    if device.kind == "cpu":
+        rows = mine if job.train.micro_batch == "auto" else min(job.train.micro_batch, mine)
+        return Settings("dequantized", rows, "none", compiled=False, activation_budget=1.0)
+    smallest: tuple[Settings, Memory] | None = None
+    for settings in _candidates(job, mine):
+        memory = predict_memory(job, geometry, settings.form, device.kind)
+        if memory.total_gib <= MARGIN * device.free_gib:
+            return settings
+        if smallest is None or memory.total_gib < smallest[1].total_gib:
+            smallest = settings, memory
+    assert smallest is not None, "there is always a candidate"
+    raise _does_not_fit(job, smallest[1], device)
+
+
+def _buffers_of_one_rank(job: Job, ranks: int) -> int:
     if ranks > job.buffers_per_step:
         raise UserError(
             f"{ranks} workers share a step of {job.buffers_per_step} buffers",
             "train.tokens_per_step / data.max_length",
             f"use at most {job.buffers_per_step} workers, or raise train.tokens_per_step",
         )
-    mine = -(-job.buffers_per_step // ranks)
-    rows = mine if job.train.micro_batch == "auto" else min(job.train.micro_batch, mine)
-    cuda = device.type == "cuda"
-    return Settings("dequantized", rows, "none", compiled=cuda, activation_budget=0.5 if cuda else 1.0)
+    return -(-job.buffers_per_step // ranks)
+
+
+def _candidates(job: Job, buffers: int) -> Iterator[Settings]:
+    """From the fastest to the smallest."""
+    for residency in _residencies(job):
+        for settings in _forms(residency):
+            for rows in _row_counts(job, buffers):
+                yield replace(settings, micro_batch=rows)
+
+
+def _residencies(job: Job) -> tuple[Residency, ...]:
+    if job.model.quantization == "none":
+        return ("dequantized",)
+    return ("dequantized", "nf4") if job.model.resident == "auto" else (job.model.resident,)
+
+
+def _forms(residency: Residency) -> Iterator[Settings]:
+    if residency == "dequantized":
+        for budget in BUDGETS:
+            yield Settings(residency, 1, "none", compiled=True, activation_budget=budget)
+    yield Settings(residency, 1, "layers", compiled=False, activation_budget=1.0)
+
+
+def _row_counts(job: Job, buffers: int) -> tuple[int, ...]:
+    """Buffers in a pass, most first; a divisor of the rank's share, so that every pass has one shape."""
+    if job.train.micro_batch != "auto":
+        return (min(job.train.micro_batch, buffers),)
+    most = max(1, TOKENS_A_PASS // job.data.max_length)
+    return tuple(rows for rows in range(min(most, buffers), 0, -1) if buffers % rows == 0)
+
+
+def _does_not_fit(job: Job, least: Memory, device: Device) -> DoesNotFit:
+    key = "data.max_length" if least.activations_gib > least.base_gib else "model.id (a smaller model)"
+    if job.model.quantization == "none" and job.lora is not None:
+        key = "model.quantization (nf4)"
+    elif job.lora is None:
+        key = "lora (give it a rank)"
+    return DoesNotFit(
+        f"the job needs at least {least.total_gib:.1f} GiB and {device.name} has {device.free_gib:.1f} GiB free",
+        f"base {least.base_gib:.1f}, training state {least.state_gib:.1f}, activations {least.activations_gib:.1f}, "
+        f"working set {least.working_gib:.1f} GiB",
+        f"turn {key}",
+    )

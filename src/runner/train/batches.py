@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from runner.data.order import packs_of_step
-from runner.data.shards import PackedSplit
-from runner.data.shards import Pack
+from runner.data.shards import Pack, PackedSplit
 
 BORDERS = 64  # the borders' tensor grows by this many entries, so that few shapes are ever compiled
 

@@ -4,6 +4,7 @@ It knows nothing of Ray, screens or the command line; everything it does outside
 run's folder and to ``reporter``.
 """
 
+import math
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -16,19 +17,21 @@ from runner.data import PreparedData, prepare
 from runner.errors import Diverged
 from runner.model.base import check_vocabulary, load_config
 from runner.model.tokenizer import Encoder, load_encoder
+from runner.plan.device import present_device
+from runner.plan.geometry import read_geometry
 from runner.plan.settings import Settings, settle
-from runner.runs import RunFolder
+from runner.runs import JSON, RunFolder
 from runner.train.batches import Batches, StepBatch
 from runner.train.clock import Stopwatch, peak_gib
 from runner.train.optimizer import FlatAdamW
 from runner.train.passes import record_passes
 from runner.train.reporter import Reporter
-from runner.train.saving import Saves
 from runner.train.result import Ending, Result
+from runner.train.saving import Saves
 from runner.train.schedule import Measured, has_plateaued, learning_rate, shortened, warmup_steps
 from runner.train.setup import build_model
 from runner.train.state import Progress, read_state, write_state, write_weights
-from runner.train.step import losses_of, train_step, validation_losses
+from runner.train.step import Losses, losses_of, train_step, validation_losses
 from runner.train.weights import FlatWeights
 from runner.train.world import World
 
@@ -76,13 +79,25 @@ def assemble(job: Job, folder: RunFolder, world: World, reporter: Reporter, *, c
     check_vocabulary(load_config(job.model), encoder.vocabulary, job.model.id)
     data = prepare(job.data, encoder, cache=cache)
     watch.lap("data_s")
-    settings = settle(job, ranks=world.size, device=world.device)
+    settings = settle(job, read_geometry(job), present_device(), ranks=world.size)
     model = build_model(job, settings, world.device)
     optimizer = FlatAdamW(FlatWeights(model), job.train)
     watch.lap("model_s")
-    stamp = {"job": job_hash(job), "data": data.fingerprint}
-    saves = Saves.begin(folder, world, keep=job.checkpoint.keep, stamp=stamp)
+    saves = Saves.begin(folder, world, keep=job.checkpoint.keep, stamp={"job": job_hash(job)})
     return Run(job, folder, world, reporter, encoder, data, settings, model, optimizer, saves, watch)
+
+
+def batches_of(run: Run) -> Batches:
+    """The training batches as this rank sees them."""
+    return Batches(
+        run.data.train,
+        buffers_per_step=run.job.buffers_per_step,
+        rows=run.settings.micro_batch,
+        seed=run.job.train.seed,
+        rank=run.world.rank,
+        ranks=run.world.size,
+        device=run.world.device,
+    )
 
 
 def _resumed(run: Run) -> Progress | None:
@@ -109,15 +124,7 @@ def _begun(run: Run, progress: Progress) -> Progress:
 def _stepped(run: Run, progress: Progress) -> tuple[Progress, Ending]:
     """All steps to the horizon, or to a request to stop; the last checkpoint is durable on return."""
     job, pending = run.job, list[_Pending]()
-    batches = Batches(
-        run.data.train,
-        buffers_per_step=job.buffers_per_step,
-        rows=run.settings.micro_batch,
-        seed=job.train.seed,
-        rank=run.world.rank,
-        ranks=run.world.size,
-        device=run.world.device,
-    )
+    batches = batches_of(run)
     _tell_startup(run, progress)
     while progress.step < progress.horizon.end:
         step = progress.step + 1
@@ -145,7 +152,7 @@ def _tell_startup(run: Run, progress: Progress) -> None:
     """Where the time went from the start of this process's work to the first step."""
     run.watch.lap("first_measurements_s")
     laps = {name: seconds for name, seconds in run.watch.laps.items() if name != "validation_s"}
-    run.reporter.record({"kind": "startup", "step": progress.step} | laps)
+    run.reporter.record({"kind": "startup", "step": progress.step, **laps})
 
 
 @dataclass(frozen=True)
@@ -163,25 +170,32 @@ def _noted(run: Run, progress: Progress, pending: list[_Pending], *, everything:
 
     The newest step is left running on the device while the one before it is read, so nothing waits.
     """
-    stopping = False
-    while len(pending) > (0 if everything else 1):
-        done = pending.pop(0)
-        values = done.record.tolist()
-        losses, norm, stops = losses_of(values), values[-2], values[-1]
-        seconds = run.watch.lap("step_s")
-        tokens = run.job.train.tokens_per_step
-        run.reporter.record(
-            {"kind": "train", "step": done.step}
-            | asdict(losses)
-            | {"learning_rate": done.rate, "grad_norm": norm, "tokens": done.step * tokens}
-            | {"tokens_per_s": round(tokens / seconds, 1), "seconds": seconds, "peak_gib": _peak(run)}
-        )
-        finite = abs(losses.loss) + abs(norm) < float("inf")
+    reading = [pending.pop(0) for _ in range(len(pending) - (0 if everything else 1))]
+    values = [done.record.tolist() for done in reading]
+    seconds = run.watch.lap("step_s") / max(len(reading), 1)
+    for done, read in zip(reading, values, strict=True):
+        losses, norm = losses_of(read), read[-2]
+        run.reporter.record(_train_record(run, done, losses, norm, seconds))
+        finite = math.isfinite(losses.loss) and math.isfinite(norm)
         progress = replace(progress, non_finite=0 if finite else progress.non_finite + 1)
         if progress.non_finite >= NON_FINITE_LIMIT:
             raise _diverged(run, done)
-        stopping = stopping or stops > 0
-    return progress, stopping
+    return progress, any(read[-1] > 0 for read in values)
+
+
+def _train_record(run: Run, done: _Pending, losses: Losses, norm: float, seconds: float) -> dict[str, JSON]:
+    tokens = run.job.train.tokens_per_step
+    return {
+        "kind": "train",
+        "step": done.step,
+        **asdict(losses),
+        "learning_rate": done.rate,
+        "grad_norm": norm,
+        "tokens": done.step * tokens,
+        "tokens_per_s": round(tokens / max(seconds, 1e-9), 1),
+        "seconds": round(seconds, 4),
+        "peak_gib": _peak(run),
+    }
 
 
 def _peak(run: Run) -> float:
@@ -201,9 +215,7 @@ def _validated(run: Run, progress: Progress) -> Progress:
     """Measure the held-out loss; a new best is published at once."""
     losses = validation_losses(run.model, run.data.validation, run.world, rows=run.settings.micro_batch)
     seconds = run.watch.lap("validation_s")
-    run.reporter.record(
-        {"kind": "validation", "step": progress.step} | asdict(losses) | {"seconds": seconds}
-    )
+    run.reporter.record({"kind": "validation", "step": progress.step, **asdict(losses), "seconds": seconds})
     progress = progress.measured(Measured(progress.step, losses.loss))
     if progress.step and progress.best == progress.validations[-1]:
         _publish(run, "best", progress)

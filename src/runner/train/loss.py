@@ -58,5 +58,7 @@ def linear_cross_entropy(hidden: Tensor, head: Tensor, targets: Tensor, *, scale
     result, float32 ``(rows,)`` in nats, carries no gradient.  Memory: ``CHUNK_BYTES`` and one gradient of
     ``hidden``, whatever the number of rows.
     """
-    total, losses = _LinearCrossEntropy.apply(hidden, head, targets, scale)
+    total: Tensor
+    losses: Tensor
+    total, losses = _LinearCrossEntropy.apply(hidden, head, targets, scale)  # type: ignore[no-untyped-call]  # torch's
     return total, losses

@@ -57,7 +57,7 @@ class FlatAdamW:
     @torch.no_grad()
     def step(self, learning_rate: float, loss: Tensor) -> Tensor:
         """Clip, and step unless ``loss`` or the gradient is not finite; returns the norm before clipping, ``()``."""
-        norm = torch.linalg.vector_norm(self.weights.gradient)
+        norm: Tensor = torch.linalg.vector_norm(self.weights.gradient)
         self.weights.gradient.mul_(torch.clamp(self.clip / (norm + 1e-6), max=1.0))
         finite = torch.isfinite(norm) & torch.isfinite(loss)
         self.adamw.grad_scale = None  # type: ignore[attr-defined]  # read by the fused kernel, as GradScaler sets it

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
-from runner.runs.metrics import JSON, MetricsLog
+from runner.runs import JSON, MetricsLog
 from runner.runs.trackers import Tracker
 
 
@@ -30,16 +30,15 @@ class Reporter(Protocol):
 class FileReporter:
     """Records go to the run's metrics file and its trackers; a stop is asked for by a file."""
 
-    def __init__(self, log: MetricsLog, trackers: tuple[Tracker, ...], stop_file: Path) -> None:
+    def __init__(self, log: MetricsLog, tracker: Tracker, stop_file: Path) -> None:
         self._log = log
-        self._trackers = trackers
+        self._tracker = tracker
         self._stop_file = stop_file
 
     def record(self, record: Mapping[str, JSON]) -> None:
         """Append to ``metrics.jsonl`` first, then tell the trackers."""
         self._log.append(record)
-        for tracker in self._trackers:
-            tracker.log(record)
+        self._tracker.log(record)
 
     def resumed(self, step: int) -> None:
         """Cut the metrics back to ``step``."""

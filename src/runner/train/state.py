@@ -43,9 +43,7 @@ class Progress:
     def measured(self, measured: Measured) -> "Progress":
         """After a validation; the first of equal losses stays the best."""
         better = self.best is None or measured.loss < self.best.loss
-        return replace(
-            self, validations=(*self.validations, measured), best=measured if better else self.best
-        )
+        return replace(self, validations=(*self.validations, measured), best=measured if better else self.best)
 
 
 def write_state(directory: Path, progress: Progress, model: nn.Module, optimizer: FlatAdamW, base_id: str) -> None:

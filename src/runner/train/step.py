@@ -84,18 +84,19 @@ def train_step(
     return record
 
 
-@torch.no_grad()
 def validation_losses(model: nn.Module, split: PackedSplit, world: World, *, rows: int) -> Losses:
     """The losses over all of ``split``, the same on every rank; the model's mode is left as it was."""
     training = model.training
     model.eval()
     batches = in_order(split, rows=rows, rank=world.rank, ranks=world.size, device=world.device)
-    sums = _summed(model, batches, world.device)
+    sums = summed_losses(model, batches, world.device)
     model.train(training)
     return losses_of(world.sum(sums).flatten().tolist())
 
 
-def _summed(model: nn.Module, batches: Iterable[MicroBatch], device: torch.device) -> Tensor:
+@torch.no_grad()
+def summed_losses(model: nn.Module, batches: Iterable[MicroBatch], device: torch.device) -> Tensor:
+    """Sums and counts of each part's losses over ``batches``, float64 ``(2, 3)``, not yet summed over ranks."""
     sums = torch.zeros(2, PARTS, dtype=torch.float64, device=device)
     for batch in batches:
         sums += batch_losses(model, batch, scale=1.0)[1]

@@ -1,0 +1,33 @@
+"""The device that a job would train on here, as the plan sees it.
+
+Nothing is allocated on it; a limit can be set.
+"""
+
+import os
+
+import torch
+
+from runner.plan.settings import Device
+
+
+def present_device() -> Device:
+    """The current CUDA device with its free memory, or this machine's CPU with the memory available.
+
+    A limit set by ``torch.cuda.set_per_process_memory_fraction`` counts as the card's size.
+    """
+    if not torch.cuda.is_available():
+        return Device("cpu", f"the CPU ({os.cpu_count()} cores)", _available_gib())
+    index = torch.cuda.current_device()
+    free, total = torch.cuda.mem_get_info(index)
+    allowed = torch.cuda.get_per_process_memory_fraction(index) * total - torch.cuda.memory_reserved(index)
+    return Device("cuda", torch.cuda.get_device_name(index), min(free, allowed) / 2**30)
+
+
+def limit_memory(device: torch.device, gib: float) -> None:
+    """Let this process take at most ``gib`` GiB of the CUDA ``device``, as if the card were that small."""
+    total = torch.cuda.get_device_properties(device).total_memory
+    torch.cuda.set_per_process_memory_fraction(min(1.0, gib * 2**30 / total), device)
+
+
+def _available_gib() -> float:
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30

@@ -1,0 +1,60 @@
+"""A few real steps of a job, to tell how long all of them will take and how much memory they need.
+
+Nothing is kept: the run's folder is a temporary one.
+"""
+
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+from runner.config.job import Job
+from runner.plan.plan import Timing
+from runner.runs import RunFolder
+from runner.train.batches import in_order
+from runner.train.clock import peak_gib
+from runner.train.loop import Run, assemble, batches_of
+from runner.train.reporter import SilentReporter
+from runner.train.step import summed_losses, train_step
+from runner.train.world import World
+
+WARM_UP = 3  # steps that compile, allocate and fill caches
+MEASURED = 8
+VALIDATION_PASSES = 4
+
+
+def probe(job: Job, *, cache: Path) -> Timing:
+    """Medians of ``MEASURED`` steps of ``job`` on this process's device, after ``WARM_UP`` that are not counted."""
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory() as directory:
+        run = assemble(job, RunFolder(Path(directory).resolve()), World(), SilentReporter(), cache=cache)
+        seconds = [_step_seconds(run, 1)]
+        start_s = time.perf_counter() - started
+        seconds += [_step_seconds(run, step) for step in range(2, WARM_UP + MEASURED + 1)]
+        return Timing(
+            step_s=statistics.median(seconds[WARM_UP:]),
+            validation_s=_validation_seconds(run),
+            start_s=start_s,
+            steps=len(seconds),
+            peak_gib=peak_gib(run.world.device),
+        )
+
+
+def _step_seconds(run: Run, step: int) -> float:
+    started = time.perf_counter()
+    batch = batches_of(run).of_step(step)
+    train_step(run.model, run.optimizer, batch, run.world, rate=0.0, seed=run.job.train.seed, stop=False).tolist()
+    return time.perf_counter() - started
+
+
+def _validation_seconds(run: Run) -> float:
+    """Seconds of a whole validation, from its first passes."""
+    rows, split = run.settings.micro_batch, run.data.validation
+    passes = -(-len(split) // rows)
+    batches = in_order(split, rows=rows, rank=0, ranks=1, device=run.world.device)
+    times = []
+    for _, batch in zip(range(VALIDATION_PASSES), batches, strict=False):
+        started = time.perf_counter()
+        summed_losses(run.model, [batch], run.world.device).tolist()
+        times.append(time.perf_counter() - started)
+    return statistics.median(times) * passes
