@@ -15,6 +15,7 @@ from runner.data.rows import Rows
 from runner.errors import DoesNotFit, RunnerError, UserError
 
 UNREADABLE = "the data cannot be read"
+SPLIT_FAULTS = ("corresponds to no data", "Split name should match", "slice boundaries", "nrecognized instruction")
 _LISTED = re.compile(r"\[(.*)\]", re.DOTALL)
 
 
@@ -109,7 +110,7 @@ def _in_our_words(error: BaseException, split: str, config: str | None, name: st
         return UserError(f"split {split} does not exist", name, f"data.split is one of: {present}")
     if "BuilderConfig" in text or "Config name is missing" in text:
         return UserError(f"configuration {config} does not exist", name, f"data.config is one of: {present}")
-    if "nrecognized instruction" in text or "incompatible with" in text:
+    if any(sign in text for sign in SPLIT_FAULTS):
         return UserError(f"split {split} cannot be read: {text}", name, "write a split as train or train[600:974]")
     root = error.__cause__ or error
     if isinstance(root, OSError) and root.errno == errno.ENOSPC:

@@ -31,16 +31,16 @@ def fault_of(folder: Path) -> str | None:
     """Why ``folder`` cannot be used, None if every file is there with its size and sha256."""
     try:
         files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
-        assert isinstance(files, dict)
-    except (OSError, ValueError, KeyError, TypeError, AssertionError):
+        expected = {str(name): (int(entry["size"]), str(entry["sha256"])) for name, entry in files.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return f"{MANIFEST} is missing or not readable"
-    for name, entry in sorted(files.items()):
+    for name, (size, digest) in sorted(expected.items()):
         path = folder / name
         if not path.is_file():
             return f"{name} is missing"
-        if path.stat().st_size != entry["size"]:
-            return f"{name} has {path.stat().st_size} bytes, {entry['size']} were written"
-        if sha256_of(path) != entry["sha256"]:
+        if path.stat().st_size != size:
+            return f"{name} has {path.stat().st_size} bytes, {size} were written"
+        if sha256_of(path) != digest:
             return f"{name} differs from its sha256"
     return None
 
