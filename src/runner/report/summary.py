@@ -1,0 +1,252 @@
+"""The end of a run on one screen: its curve, its losses, questions solved, speed, time, and where everything lies.
+
+The run is read by ``runner.runs``; pages and images are made elsewhere.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from runner.report.curve import PAPER_STEP, Curve, losses, number, of_kind, read_curve
+from runner.report.interval import Share, overlap
+from runner.report.style import Style
+from runner.report.terminal import draw, legend
+from runner.runs import JSON, LoadedRun, Record, RunFolder, RunSummary
+
+LABEL = 13
+_BAR = 20
+_WARM_UP_STEPS = 2  # the first steps compile and fill caches; they say nothing of the speed
+_PARTS = (("think_loss", "think part"), ("answer_loss", "answer part"))
+
+
+@dataclass(frozen=True)
+class Command:
+    """What to type next, and what it does."""
+
+    text: str
+    effect: str
+
+
+def summary(run: LoadedRun, style: Style, commands: Sequence[Command] = ()) -> str:
+    """Everything worth knowing of ``run``, at most ``style.width`` columns wide where its names allow.
+
+    Parts that the run has no records of are left out.  The same records give the same text.
+    """
+    curve = read_curve(run.records)
+    parts = (
+        (_heading(run.summary, style),),
+        _plot(curve, style),
+        _losses(run.records, style),
+        _solved(run.records, style),
+        _speed(run.records, style),
+        _places(run.folder, style),
+        _commands(commands, style),
+    )
+    return "\n\n".join("\n".join(part) for part in parts if part)
+
+
+def _heading(summary: RunSummary, style: Style) -> str:
+    told = {"finished": "finished", "stopped": "stopped, can be resumed", "failed": "failed", "running": "running"}
+    reason = f": {summary.reason}" if summary.reason else ""
+    steps = f"step {summary.step:,} of {summary.steps:,}"
+    return f"{style.ink(summary.name, 'strong')}  {told.get(summary.state, summary.state)} at {steps}{reason}"
+
+
+def _plot(curve: Curve, style: Style) -> tuple[str, ...]:
+    lines = draw(curve, style)
+    if not lines:
+        return ()
+    return (f"loss, nats a token   {legend(curve, style)}", *lines)
+
+
+def _losses(records: Sequence[Record], style: Style) -> tuple[str, ...]:
+    """The validation loss from first to last, its parts, its lowest, and what the steps after 500 brought."""
+    points = losses(records, "validation")
+    if not points:
+        return ()
+    lines = [_label("validation", _change(points[0][1], points[-1][1], style), style)]
+    for key, name in _PARTS:
+        part = losses(records, "validation", key)
+        if part and part[0][1] != part[-1][1]:
+            lines.append(_label(f"  {name}", _change(part[0][1], part[-1][1], style), style))
+    best = min(points, key=lambda point: point[1])
+    if best != points[-1]:
+        lines.append(_label("  lowest", f"{best[1]:.4f} at step {best[0]:,}", style))
+    early = [point for point in points if 0 < point[0] <= PAPER_STEP]
+    if early and points[-1][0] > PAPER_STEP:
+        gain = early[-1][1] - points[-1][1]
+        fell = f"fell by {gain:.4f}" if gain >= 0 else f"rose by {-gain:.4f}"
+        lines.append(_label("", f"after step {early[-1][0]:,} it {fell}", style))
+    plateaus = [record.get("text") for record in of_kind(records, "event") if record.get("name") == "plateau"]
+    for text in plateaus:
+        lines += _wrapped("", str(text).split(" "), style, joint=" ")
+    return tuple(lines)
+
+
+def _change(first: float, last: float, style: Style) -> str:
+    percent = f" ({(last - first) / first:+.1%})" if first else ""
+    return f"{first:.4f} {_arrow(style)} {last:.4f}{percent}"
+
+
+@dataclass(frozen=True)
+class _Passes:
+    all: Share
+    families: dict[str, Share]
+    failures: dict[str, int]
+
+
+def _solved(records: Sequence[Record], style: Style) -> tuple[str, ...]:
+    """Questions solved before and after with 95 % intervals, by family, and what the failures were."""
+    counts = [record for record in of_kind(records, "passes") if record.get("format", "instruction") == "instruction"]
+    if not counts:
+        return ()
+    before, after = _passes(counts[0]), _passes(counts[-1])
+    lines = [_label("solved", _share(after.all), style)]
+    if len(counts) > 1:
+        arrow = _arrow(style)
+        unclear = "  (they overlap: no clear change)" if overlap(before.all, after.all) else ""
+        lines = [
+            _label(
+                "solved", f"{before.all.solved} {arrow} {after.all.solved} of {after.all.questions} questions", style
+            ),
+            _label("", f"95 % intervals {_interval(before.all)} {arrow} {_interval(after.all)}{unclear}", style),
+        ]
+    lines += _families(before.families, after.families, style)
+    if after.failures:
+        kinds = sorted(after.failures.items(), key=lambda item: -item[1])
+        lines += _wrapped("  not solved", [f"{count} {kind}" for kind, count in kinds], style)
+    native = [record for record in of_kind(records, "passes") if record.get("format") == "native"]
+    if native:
+        base = _passes(native[0]).all
+        told = f"{base.solved} of {base.questions} in its own format (95 % interval {_interval(base)})"
+        lines.append(_label("  untuned", told, style))
+    return tuple(lines)
+
+
+def _families(before: dict[str, Share], after: dict[str, Share], style: Style) -> list[str]:
+    widest = max((len(name) for name in after), default=0)
+    lines = []
+    for name, share in after.items():
+        first = before.get(name, Share(0, share.questions))
+        filled = round(_BAR * share.solved / max(share.questions, 1))
+        full, rest = ("█", "░") if style.unicode else ("#", ".")
+        shown = style.ink(full * filled, "validation") + style.ink(rest * (_BAR - filled), "quiet")
+        counts = f"{first.solved:>3} {_arrow(style)} {share.solved:>3} of {share.questions:<3}"
+        lines.append(f"{'':{LABEL}}  {name.replace('_', ' '):{widest}}  {counts}  {shown}")
+    return lines
+
+
+def _passes(record: Record) -> _Passes:
+    families = record.get("by_family")
+    failures = record.get("failures")
+    return _Passes(
+        Share(_count(record.get("solved")), _count(record.get("questions"))),
+        {name: _pair(value) for name, value in families.items()} if isinstance(families, dict) else {},
+        {kind: _count(value) for kind, value in failures.items()} if isinstance(failures, dict) else {},
+    )
+
+
+def _pair(value: JSON) -> Share:
+    return Share(_count(value[0]), _count(value[1])) if isinstance(value, list) and len(value) == 2 else Share(0, 0)
+
+
+def _count(value: JSON) -> int:
+    return value if isinstance(value, int) else 0
+
+
+def _share(share: Share) -> str:
+    return f"{share.solved} of {share.questions} questions (95 % interval {_interval(share)})"
+
+
+def _interval(share: Share) -> str:
+    low, high = share.interval()
+    return f"{100 * low:.1f}-{100 * high:.1f} %"
+
+
+def _speed(records: Sequence[Record], style: Style) -> tuple[str, ...]:
+    """Tokens a second, peak memory, and where the time went."""
+    steps = of_kind(records, "train")
+    if not steps:
+        return ()
+    rates = [rate for record in steps[_WARM_UP_STEPS:] or steps if (rate := number(record.get("tokens_per_s")))]
+    lines = [_label("speed", f"{median(rates):,.0f} tokens/s (median of {len(rates):,} steps)", style)] if rates else []
+    peaks = [peak for record in steps if (peak := number(record.get("peak_gib")))]
+    if peaks:
+        lines.append(_label("peak memory", f"{max(peaks):.2f} GiB", style))
+    return (*lines, *_time(records, steps, style))
+
+
+def _time(records: Sequence[Record], steps: Sequence[Record], style: Style) -> list[str]:
+    starts = [_startup(record) for record in of_kind(records, "startup")]
+    training = sum(number(record.get("seconds")) or 0.0 for record in steps)
+    measured = [record for record in of_kind(records, "validation") if record.get("step")]
+    validation = sum(number(record.get("seconds")) or 0.0 for record in measured)
+    parts = [f"start-up {_seconds(sum(sum(start.values()) for start in starts))}"] if starts else []
+    if len(starts) > 1:
+        parts[0] += f" in {len(starts)} starts"
+    parts += [f"training {_seconds(training)}"]
+    parts += [f"validation {_seconds(validation)}"] if validation else []
+    lines = _wrapped("time", parts, style)
+    if starts and starts[-1]:
+        places = [f"{name} {_seconds(seconds)}" for name, seconds in starts[-1].items()]
+        lines += _wrapped("  start-up", places, style)
+    return lines
+
+
+def _startup(record: Record) -> dict[str, float]:
+    """Seconds by part, from keys such as ``model_s``."""
+    found = {key: number(value) for key, value in record.items() if key.endswith("_s")}
+    return {key.removesuffix("_s").replace("_", " "): value for key, value in found.items() if value is not None}
+
+
+def _wrapped(label: str, parts: Sequence[str], style: Style, joint: str = ", ") -> list[str]:
+    """The parts after one label, over as many lines as they need."""
+    lines, line = [], ""
+    for part in parts:
+        if line and LABEL + 2 + len(line) + len(joint) + len(part) + 1 > style.width:
+            lines.append((line + joint).rstrip())
+            line = ""
+        line = f"{line}{joint}{part}" if line else part
+    return [_label(label if not place else "", text, style) for place, text in enumerate([*lines, line])]
+
+
+def _places(folder: RunFolder, style: Style) -> tuple[str, ...]:
+    """What the run left behind, of what there is."""
+    known = (
+        ("final", folder.final, "weights after the last step"),
+        ("best", folder.best, "weights at the lowest validation loss"),
+        ("checkpoints", folder.checkpoints, "to resume from"),
+        ("metrics", folder.metrics_file, "every record, one JSON a line"),
+        ("curve", folder.curve_file, "the loss curve as an image"),
+        ("events", folder.events, "for tensorboard --logdir"),
+        ("job", folder.job_file, "the resolved job; runs again from there"),
+    )
+    there = [(path.name + ("/" if path.is_dir() else ""), what) for _, path, what in known if path.exists()]
+    widest = max((len(name) for name, _ in there), default=0)
+    lines = [f"  {name:{widest}}  {style.ink(what, 'quiet')}" for name, what in there]
+    return (f"{style.ink('in', 'quiet')} {folder.root}", *lines)
+
+
+def _commands(commands: Sequence[Command], style: Style) -> tuple[str, ...]:
+    if not commands:
+        return ()
+    widest = max(len(command.text) for command in commands)
+    lines = [f"  {command.text:{widest}}  {style.ink(command.effect, 'quiet')}" for command in commands]
+    return ("next", *lines)
+
+
+def _label(label: str, text: str, style: Style) -> str:
+    return f"{style.ink(f'{label:{LABEL}}', 'quiet')}  {text}"
+
+
+def _arrow(style: Style) -> str:
+    return "→" if style.unicode else "->"
+
+
+def _seconds(seconds: float) -> str:
+    """``12.3 s``, ``4 min 05 s`` or ``1 h 02 min``."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
