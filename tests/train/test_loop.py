@@ -1,0 +1,258 @@
+"""The main job in small: its losses, its files, its stop and resume."""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from runner.config.job import Job
+from runner.errors import Diverged, UserError
+from runner.runs import JSON, RunFolder, read_metrics
+from runner.runs.manifest import verified
+from runner.train import FileReporter, Result, World, train
+from runner.train.reporter import SilentReporter
+
+STEPS = 12
+
+
+def small_job(**changes: Any) -> Job:
+    """QLoRA of a random StarCoder2 of 1 M parameters on generated questions, seconds on one core."""
+    values: dict[str, Any] = {
+        "name": "small",
+        "model": {"id": "builtin:tiny-starcoder2", "weights": "random", "quantization": "nf4"},
+        "data": {"id": "builtin:questions", "questions": 120, "max_length": 512, "validation_questions": 10},
+        "lora": {"rank": 4, "dropout": 0.1},
+        "train": {"tokens_per_step": 1024, "micro_batch": 1, "steps": STEPS, "learning_rate": 5e-3},
+        "validation": {"every": 4},
+        "checkpoint": {"every": 3, "keep": 2},
+        "track": (),
+    }
+    for dotted, value in changes.items():
+        section, _, key = dotted.partition("__")
+        values[section] = {**values[section], key: value} if key else value
+    return Job.model_validate(values)
+
+
+@dataclass
+class Recorder:
+    """A reporter that keeps records in memory and asks for a stop before a step."""
+
+    stop_before: int | None = None
+    records: list[Mapping[str, JSON]] = field(default_factory=list)
+    steps: int = 0
+
+    def record(self, record: Mapping[str, JSON]) -> None:
+        self.records.append(record)
+
+    def resumed(self, step: int) -> None:
+        self.steps = max(step, 0)
+
+    def saved(self, step: int, checkpoint: Path, validation_loss: float | None) -> None:
+        verified(checkpoint)
+
+    def stop_requested(self) -> bool:
+        self.steps += 1
+        return self.stop_before is not None and self.steps >= self.stop_before
+
+    def losses(self) -> dict[int, JSON]:
+        return {int(str(r["step"])): r["loss"] for r in self.records if r["kind"] == "train"}
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+def run(job: Job, root: Path, cache: Path, *, stop_before: int | None = None) -> tuple[Result, Recorder]:
+    root.mkdir(parents=True, exist_ok=True)
+    recorder = Recorder(stop_before)
+    return train(job, RunFolder(root), World(device=torch.device("cpu")), recorder, cache=cache), recorder
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> tuple[Path, Recorder]:
+    root = tmp_path_factory.mktemp("whole")
+    _, recorder = run(small_job(), root, cache)
+    return root, recorder
+
+
+def weights(root: Path) -> bytes:
+    return (root / "final" / "adapter_model.safetensors").read_bytes()
+
+
+def test_every_step_has_a_loss_and_the_validation_loss_falls(whole: tuple[Path, Recorder]) -> None:
+    _, recorder = whole
+    assert list(recorder.losses()) == list(range(1, STEPS + 1))
+    measured = [(r["step"], r["loss"]) for r in recorder.records if r["kind"] == "validation"]
+    assert [step for step, _ in measured] == [0, 4, 8, 12]
+    assert float(str(measured[-1][1])) < float(str(measured[0][1])) - 0.1
+
+
+def test_a_run_leaves_exactly_these_files(whole: tuple[Path, Recorder]) -> None:
+    root, _ = whole
+    found = {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
+    adapter = {"MANIFEST.json", "adapter_config.json", "adapter_model.safetensors"}
+    checkpoint = {*adapter, "optimizer.safetensors", "state.json"}
+    assert found - {"best/README.md", "final/README.md"} == {
+        "attempt.json",
+        ".attempt.lock",
+        *(f"best/{name}" for name in adapter),
+        *(f"final/{name}" for name in adapter),
+        *(f"checkpoints/step-{step:06d}/{name}" for step in (9, 12) for name in checkpoint),
+    }
+
+
+def test_the_demo_model_trains_this_many_weights(whole: tuple[Path, Recorder]) -> None:
+    from safetensors.torch import load_file
+
+    root, _ = whole
+    config = json.loads((Path("src/runner/model/tiny/config.json")).read_text())
+    hidden, mlp, heads = config["hidden_size"], config["intermediate_size"], config["num_attention_heads"]
+    keys = hidden // heads * config["num_key_value_heads"]
+    each = 2 * (hidden + hidden) + 2 * (hidden + keys) + 2 * (hidden + mlp)
+    expected = config["num_hidden_layers"] * 4 * each
+    stored = load_file(root / "final" / "adapter_model.safetensors")
+    assert sum(tensor.numel() for tensor in stored.values()) == expected
+
+
+@pytest.mark.parametrize("stop_before", [1, 5, 9])
+def test_a_stopped_run_goes_on_with_the_same_losses_and_weights(
+    stop_before: int, whole: tuple[Path, Recorder], cache: Path, tmp_path: Path
+) -> None:
+    root, uninterrupted = whole
+    first, before = run(small_job(), tmp_path, cache, stop_before=stop_before)
+    assert first.ending == "stopped"
+    assert first.step < STEPS
+    second, after = run(small_job(), tmp_path, cache)
+    assert second.ending == "finished"
+    assert before.losses() | after.losses() == uninterrupted.losses()
+    assert min(after.losses()) == first.step + 1
+    assert weights(tmp_path) == weights(root)
+
+
+def test_a_damaged_newest_checkpoint_is_passed_over_and_told(
+    whole: tuple[Path, Recorder], cache: Path, tmp_path: Path
+) -> None:
+    root, uninterrupted = whole
+    run(small_job(), tmp_path, cache, stop_before=8)
+    newest = max((tmp_path / "checkpoints").iterdir())
+    file = newest / "optimizer.safetensors"
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    _, after = run(small_job(), tmp_path, cache)
+    told = [str(r["text"]) for r in after.records if r["kind"] == "event"]
+    assert any(newest.name in line for line in told)
+    assert weights(tmp_path) == weights(root)
+    assert after.losses().items() <= uninterrupted.losses().items()
+
+
+def test_other_data_under_the_same_run_is_refused(cache: Path, tmp_path: Path) -> None:
+    run(small_job(), tmp_path, cache, stop_before=4)
+    for state in (tmp_path / "checkpoints").glob("*/state.json"):
+        assert json.loads(state.read_text())["data_fingerprint"]
+    other = small_job()
+    with pytest.raises(UserError, match="was trained on data"):
+        _with_other_data(other, tmp_path, cache)
+
+
+def _with_other_data(job: Job, root: Path, cache: Path) -> None:
+    from runner.train.loop import assemble
+    from runner.train.state import read_state
+
+    parts = assemble(job, RunFolder(root), World(device=torch.device("cpu")), SilentReporter(), cache=cache)
+    step, _ = parts.saves.newest()
+    read_state(parts.saves.path(step), parts.model, parts.optimizer, "0" * 16)
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_before_weights_move(cache: Path, tmp_path: Path) -> None:
+    job = small_job(train__learning_rate=5e-3)
+    poisoned = Recorder()
+    world = World(device=torch.device("cpu"))
+    from runner.train.loop import _begun, _stepped, assemble
+    from runner.train.state import Progress
+
+    parts = assemble(job, RunFolder(tmp_path), world, poisoned, cache=cache)
+    progress = _begun(parts, Progress.fresh(job, parts.data.fingerprint))
+    from runner.model.adapter import causal_lm
+
+    causal_lm(parts.model).get_decoder().norm.weight.data.fill_(float("nan"))
+    before = parts.optimizer.weights.master.clone()
+    with pytest.raises(Diverged, match="3 steps in a row, the last at step 3"):
+        _stepped(parts, progress)
+    assert torch.equal(parts.optimizer.weights.master, before)
+
+
+def test_a_plateau_brings_the_decay_forward(cache: Path, tmp_path: Path) -> None:
+    job = small_job(
+        train__steps=40, stop={"plateau": {"window": 4, "improvement": 10.0}}, train__decay=0.2, checkpoint__every=20
+    )
+    result, recorder = run(job, tmp_path, cache)
+    assert result.ending == "plateau"
+    assert result.plateau_step is not None
+    assert result.step == result.plateau_step + round(result.plateau_step * 0.25)
+    rates = [float(str(r["learning_rate"])) for r in recorder.records if r["kind"] == "train"]
+    assert rates[-1] < rates[result.plateau_step - 1]
+    assert any(r.get("name") == "plateau" for r in recorder.records)
+
+
+KILLED = """
+import os, sys, torch
+from pathlib import Path
+sys.path.insert(0, sys.argv[3])
+from test_loop import small_job
+from runner.runs import MetricsLog, RunFolder
+from runner.runs.trackers import open_trackers
+from runner.train import FileReporter, World, train
+torch.set_num_threads(1)
+root = Path(sys.argv[1])
+folder = RunFolder(root)
+reporter = FileReporter(MetricsLog(folder.metrics_file), open_trackers((), folder), root / "stop-requested")
+train(small_job(), folder, World(device=torch.device("cpu")), reporter, cache=Path(sys.argv[2]))
+"""
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_random_points_goes_on_bit_for_bit(
+    whole: tuple[Path, Recorder], cache: Path, tmp_path: Path
+) -> None:
+    import random
+
+    root, uninterrupted = whole
+    command = [sys.executable, "-c", KILLED, str(tmp_path), str(cache), str(Path(__file__).parent)]
+    metrics = tmp_path / "metrics.jsonl"
+    chooser = random.Random(5)
+    kills = 0
+    for number in range(5):
+        child = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        wanted = chooser.randint(1, 3) + 2 * number
+        while child.poll() is None and sum(r["kind"] == "train" for r in read_metrics(metrics)) < wanted:
+            pass
+        if child.poll() is None:
+            child.send_signal(signal.SIGKILL)
+            kills += 1
+        child.wait()
+    assert kills == 5
+    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+    losses = {r["step"]: r["loss"] for r in read_metrics(metrics) if r["kind"] == "train"}
+    assert losses == uninterrupted.losses()
+    assert weights(tmp_path) == weights(root)
+
+
+def test_the_file_reporter_is_asked_to_stop_by_a_file(cache: Path, tmp_path: Path) -> None:
+    from runner.runs import MetricsLog
+    from runner.runs.trackers import open_trackers
+
+    folder = RunFolder(tmp_path)
+    (tmp_path / "stop").touch()
+    reporter = FileReporter(MetricsLog(folder.metrics_file), open_trackers((), folder), tmp_path / "stop")
+    result = train(small_job(), folder, World(device=torch.device("cpu")), reporter, cache=cache)
+    assert result.ending == "stopped"
+    assert result.step == 2
