@@ -3,6 +3,7 @@
 Each command is in a module of its own and imports what is heavy only when it is called.
 """
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -12,13 +13,13 @@ import typer
 from typer.exceptions import TyperException
 
 from runner.cli import data, doctor, fetch, plan, runs, schema, train
-from runner.errors import JobFileError, RunnerError
+from runner.errors import Interrupted, JobFileError, RunnerError, Stopped
 
 FIRST_STEPS = """\
 runner fine-tunes code models with QLoRA, from one job file. Three first things to type:
 
   runner train                             tune the built-in model on built-in questions, on the CPU
-  runner data jobs/starcoder2-3b.yaml      which rows and tokens a real job would train on
+  runner plan                              what that takes: data, steps, memory, time
   runner doctor                            whether this machine is ready
 
 All commands: runner --help"""
@@ -65,6 +66,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     A ``RunnerError`` becomes one line ``error: what; where; remedy`` on standard error; ``--debug`` shows its
     traceback before that.  A job file's faults take one line each.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that cannot show a sign is no reason to fail
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     sys.exit(_run([word for word in words if word != "--debug"], debug=debug))
@@ -99,7 +103,8 @@ def _told(error: RunnerError, *, debug: bool) -> int:
         text = faults[0] if len(faults) == 1 else "\n".join([f"{error.what}:", *(f"  {fault}" for fault in faults)])
     else:
         text = " ".join(text.split())
-    return _line(f"error: {text}", error.exit_code)
+    resumable = isinstance(error, Stopped | Interrupted)
+    return _line(text if resumable else f"error: {text}", error.exit_code)
 
 
 def _misspelt(error: TyperException) -> int:

@@ -3,11 +3,13 @@
 Counting and showing is done in ``runner.data``.
 """
 
+import sys
 from typing import Annotated
 
 import typer
 
 from runner.cli.options import CACHE, JobFile, Overrides, named_job
+from runner.cli.ticker import Ticker
 
 
 def data(
@@ -25,7 +27,7 @@ def data(
     from runner.model.tokenizer import load_encoder
 
     encoder = load_encoder(settings.model)
-    prepared = prepare(settings.data, encoder, cache=CACHE.expanduser())
+    prepared = prepare(settings.data, encoder, cache=CACHE.expanduser(), progress=Ticker(sys.stderr))
     typer.echo(render(prepared.ledger))
     if preview:
         typer.echo(f"\n{shown(prepared, encoder, preview)}")

@@ -3,11 +3,17 @@
 Calculating is ``runner.plan``'s, measuring ``runner.train.probe``'s.
 """
 
-from typing import Annotated
+import sys
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from runner.cli.options import CACHE, ClusterFile, JobFile, Overrides, Workers, named_cluster, named_job
+from runner.cli.ticker import Ticker
+
+if TYPE_CHECKING:
+    from runner.config.cluster import Cluster
+    from runner.config.job import Job
 
 
 def plan(
@@ -20,23 +26,25 @@ def plan(
     ] = True,
 ) -> None:
     """Tell a job's data, steps, memory and hours, and what does not fit."""
-    settings = named_job(job, override)
-    profile = named_cluster(cluster, workers, None)
+    show_plan(named_job(job, override), named_cluster(cluster, workers, None), measure=measure)
+
+
+def show_plan(job: "Job", cluster: "Cluster", *, measure: bool) -> None:
+    """Print the plan of ``job``; with ``measure`` a few real steps are run for its times."""
     import torch
 
     from runner.data import prepare
     from runner.model.tokenizer import load_encoder
     from runner.plan import limit_memory, make_plan, present_device, read_geometry, render, settle
 
-    if profile.gpu_memory_gib is not None and torch.cuda.is_available():
-        limit_memory(torch.device("cuda"), profile.gpu_memory_gib)
-    geometry, device = read_geometry(settings), present_device()
-    chosen = settle(settings, geometry, device, ranks=profile.workers)
-    prepared = prepare(settings.data, load_encoder(settings.model), cache=CACHE.expanduser())
-    made = make_plan(settings, prepared, geometry, device, chosen, profile.workers)
+    if cluster.gpu_memory_gib is not None and torch.cuda.is_available():
+        limit_memory(torch.device("cuda"), cluster.gpu_memory_gib)
+    geometry, device = read_geometry(job), present_device()
+    chosen = settle(job, geometry, device, ranks=cluster.workers)
+    prepared = prepare(job.data, load_encoder(job.model), cache=CACHE.expanduser(), progress=Ticker(sys.stderr))
     timing = None
     if measure:
         from runner.train.probe import probe
 
-        timing = probe(settings, cache=CACHE.expanduser())
-    typer.echo(render(made, timing))
+        timing = probe(job, cache=CACHE.expanduser())
+    typer.echo(render(make_plan(job, prepared, geometry, device, chosen, cluster.workers), timing))

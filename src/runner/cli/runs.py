@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from runner.cli.options import RUNS, Storage
+from runner.cli.train import show_run
 
 if TYPE_CHECKING:
     from runner.runs.listing import RunSummary
@@ -41,7 +42,4 @@ def show(
     storage: Storage = None,
 ) -> None:
     """Show one run, its losses and where its results lie."""
-    from runner.runs.listing import load_run
-
-    loaded = load_run(Path(storage or RUNS).expanduser(), run)
-    typer.echo(loaded.summary)
+    show_run(Path(storage or RUNS).expanduser(), run)

@@ -3,6 +3,8 @@
 Starting Ray and training is ``runner.distributed``'s.
 """
 
+import shlex
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -24,7 +26,8 @@ from runner.cli.options import (
 if TYPE_CHECKING:
     from runner.config.cluster import Cluster
     from runner.config.job import Job
-    from runner.distributed import Outcome
+    from runner.report import Command
+    from runner.runs import LoadedRun
 
 
 def train(
@@ -47,15 +50,21 @@ def train(
     launched_at = time.time()
     settings = named_job(job, override, name)
     profile = named_cluster(cluster, workers, storage)
-    typer.echo(described(settings, profile))
+    typer.echo(f"{described(settings, profile)}\n")
     if dry_run:
+        from runner.cli.plan import show_plan
+
+        show_plan(settings, profile, measure=False)
         return
     from runner.cli.watching import Watching
     from runner.distributed import launch
 
     follow = Watching(settings).follow
     outcome = launch(settings, profile, resume=resume, follow=follow, launched_at=launched_at, cache=CACHE)
-    typer.echo(_ending(outcome))
+    if outcome.finished_before:
+        typer.echo(f"{outcome.folder.name} had ended before; --resume never trains it anew, as {outcome.folder.name}-2")
+    typer.echo("")
+    show_run(outcome.folder.parent, outcome.folder.name)
 
 
 def described(job: "Job", cluster: "Cluster") -> str:
@@ -81,18 +90,30 @@ def _flow(value: object) -> str:
     return text.removesuffix("...\n").strip()
 
 
-def _ending(outcome: "Outcome") -> str:
-    """How the run ended, where its results lie, and what to type next."""
-    folder = outcome.folder
-    if outcome.finished_before:
-        lines = [f"{folder.name} had ended before, after step {outcome.step:,}; --resume never trains it anew"]
-    elif outcome.ending == "plateau":
-        lines = [f"ended on a plateau found at step {outcome.plateau_step}, after its decay, at step {outcome.step:,}"]
-    else:
-        lines = [f"ended after step {outcome.step:,}"]
-    if outcome.best is not None:
-        lines.append(f"lowest validation loss {outcome.best.loss:.4f}, after step {outcome.best.step:,}")
-    weights = [path for path in (folder / "final", folder / "best") if path.is_dir()]
-    lines += ["", *(f"{path.name:8}{path}" for path in weights), f"{'record':8}{folder / 'metrics.jsonl'}"]
-    storage = "" if folder.parent == Path(RUNS).resolve() else f" --storage {folder.parent}"
-    return "\n".join([*lines, "", f"next: runner show {folder.name}{storage}"])
+def show_run(storage: Path, name: str) -> None:
+    """Print a run's summary, and draw its loss curve into its folder."""
+    from runner.report import style_of, summary, write_curve
+    from runner.runs import load_run
+
+    run = load_run(storage, name)
+    write_curve(run.records, run.folder.curve_file, title=name)
+    typer.echo(summary(run, style_of(sys.stdout), _next(run)))
+
+
+def _next(run: "LoadedRun") -> "list[Command]":
+    """What to type after a run in its state."""
+    from runner.report import Command
+
+    folder = run.folder.root
+    elsewhere = "" if folder.parent == Path(RUNS).resolve() else f" --storage {shlex.quote(str(folder.parent))}"
+    if run.summary.state in ("stopped", "failed"):
+        job = shlex.quote(str(run.folder.job_file))
+        return [Command(f"runner train {job}{elsewhere} --resume must", "goes on after the last checkpoint")]
+    logs = shlex.quote(str(run.folder.events))
+    commands = [
+        Command(f"runner show {folder.name}{elsewhere}", "this page again"),
+        Command(f"tensorboard --logdir {logs}", "the curves in a browser"),
+    ]
+    if run.job.get("name") == "demo":
+        commands.append(Command("runner train jobs/starcoder2-3b.yaml", "the same with the real model, on a GPU"))
+    return commands

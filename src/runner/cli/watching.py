@@ -72,12 +72,17 @@ class Watching:
 
     def follow(self, folder: "RunFolder", ended: Callable[[], bool]) -> None:
         """Show the run's records until ``ended()``, the last ones included."""
-        records = NewRecords(folder.metrics_file)
-        over = False
+        from runner.distributed.worker import STOP_FILE
+
+        records, stop_file = NewRecords(folder.metrics_file), folder.inside(STOP_FILE)
+        over = stopping = False
         while not over:
             over = ended()
             for record in records():
                 self.tell(record)
+            if not stopping and stop_file.exists():
+                stopping = True
+                self._ticker.say("stopping: this step is finished and saved first (Ctrl-C again ends at once)")
             if self._waiting and not over:
                 self._ticker.show(f"{self._waiting} ... {duration(time.monotonic() - self._began)}")
             time.sleep(0.0 if over else POLL_S)
@@ -130,7 +135,8 @@ def _validation(record: "Record") -> str:
 
 def _passes(record: "Record") -> str:
     solved, questions = int(_number(record, "solved")), int(_number(record, "questions"))
-    return f"step {int(_number(record, 'step')):,}: {solved} of {questions} held-out questions solved"
+    in_format = f" in the {form} format" if isinstance(form := record.get("format"), str) else ""
+    return f"step {int(_number(record, 'step')):,}: {solved} of {questions} held-out questions solved{in_format}"
 
 
 def _event(record: "Record") -> str:
