@@ -1,5 +1,6 @@
 """The summary says what the records say, in its width, and leaves out what they do not."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -65,19 +66,21 @@ def records() -> list[Record]:
 
 
 def told(root: Path, lines: list[Record], style: Style | None = None, commands: tuple[Command, ...] = ()) -> str:
-    with open_run(root, "demo", job=JobRecord({}, "h"), resume="auto") as run:
-        with MetricsLog(run.folder.metrics_file) as log:
+    with open_run(root, "demo", job=JobRecord({}, "h"), resume="auto") as opened:
+        with MetricsLog(opened.folder.metrics_file) as log:
             for record in lines:
                 log.append(record)
-        run.folder.final.mkdir(exist_ok=True)
-        run.record("finished", step=600, steps=2175)
-    return summary(load_run(root, "demo"), style or Style(80), commands)
+        opened.folder.final.mkdir(exist_ok=True)
+        opened.record("finished", step=600, steps=2175, reason="plateau" if len(lines) > 9 else "finished")
+    run = load_run(root, "demo")
+    timed = replace(run, summary=replace(run.summary, seconds=189.0))
+    return summary(timed, style or Style(80), commands)
 
 
 def test_a_summary_tells_losses_solved_speed_time_and_places(tmp_path: Path) -> None:
     text = told(tmp_path, records(), commands=(Command("runner show demo", "this page"),))
     for line in (
-        "demo  finished at step 600 of 2,175",
+        "demo  finished at step 600 of 2,175: plateau",
         "validation     4.0000 → 1.1500 (-71.2%)",
         "  think part   2.0000 → 0.5750 (-71.2%)",
         "  answer part  8.0000 → 2.3000 (-71.2%)",
@@ -91,7 +94,8 @@ def test_a_summary_tells_losses_solved_speed_time_and_places(tmp_path: Path) -> 
         "  untuned      41 of 100 in its own format (95 % interval 31.9-50.8 %)",
         "speed          2,000 tokens/s (median of 598 steps)",
         "peak memory    2.10 GiB",
-        "time           start-up 15.5 s, training 2 min 30 s, validation 8.0 s",
+        "time           start-up 15.5 s, training 2 min 30 s, validation 8.0 s,",
+        "               3 min 09 s from start to end",
         "  start-up     import 10.0 s, first measurements 5.5 s",
         f"in {tmp_path / 'demo'}",
         "  final/         weights after the last step",
@@ -135,6 +139,17 @@ def test_a_run_without_records_still_says_where_it_lies(tmp_path: Path) -> None:
 )
 def test_odd_records_do_not_end_a_summary(tmp_path: Path, record: Record) -> None:
     assert "demo" in told(tmp_path, [record, record])
+
+
+def test_a_part_that_is_the_whole_loss_is_not_told_twice(tmp_path: Path) -> None:
+    whole: list[Record] = [
+        {"kind": "validation", "step": step, "loss": loss, "think_loss": None, "answer_loss": loss}
+        for step, loss in ((0, 4.0), (10, 2.0))
+    ]
+    text = told(tmp_path, whole)
+    assert "4.0000 → 2.0000 (-50.0%)" in text
+    assert "think part" not in text
+    assert "answer part" not in text
 
 
 def test_several_starts_and_a_plateau_are_told(tmp_path: Path) -> None:

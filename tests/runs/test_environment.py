@@ -54,3 +54,10 @@ def test_no_environment_variable_is_recorded(tmp_path: Path, monkeypatch: pytest
         monkeypatch.setenv(key, "canary-4711")
     record_environment(tmp_path / "environment.json", describe())
     assert "canary-4711" not in (tmp_path / "environment.json").read_text()
+
+
+def test_records_and_reports_import_nothing_heavy() -> None:
+    heavy = {"torch", "ray", "transformers", "tensorboard", "numpy"}
+    code = f"import sys, runner.runs, runner.report; print(sorted({heavy} & set(sys.modules)))"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout == "[]\n"

@@ -8,6 +8,7 @@ import pytest
 
 from runner.errors import UserError
 from runner.runs import JobRecord, MetricsLog, list_runs, load_run, open_run
+from runner.runs.state import seconds_between
 
 JOB = JobRecord({"name": "demo", "train": {"steps": 10}}, "h")
 
@@ -32,6 +33,7 @@ def test_each_run_is_listed_with_state_step_and_best_loss(tmp_path: Path) -> Non
     assert sorted(runs) == ["broken", "done", "spoilt"]
     done = runs["done"]
     assert (done.state, done.step, done.steps, done.best_validation_loss) == ("finished", 10, 10, 1.25)
+    assert 0 <= done.seconds < 60
     assert (runs["broken"].state, runs["broken"].step, runs["broken"].reason) == ("failed", 3, "because")
     assert (runs["spoilt"].state, "cannot be read" in runs["spoilt"].reason) == ("failed", True)
     assert list_runs(tmp_path / "nowhere") == ()
@@ -62,3 +64,9 @@ def test_loading_an_unknown_run_names_those_there_are(tmp_path: Path) -> None:
     run = load_run(tmp_path, "one")
     assert run.job == JOB.values
     assert len(run.records) == 5
+
+
+def test_seconds_between_recorded_times_and_what_is_no_time() -> None:
+    assert seconds_between("2026-11-23T05:00:00+00:00", "2026-11-23T06:01:02+00:00") == 3662.0
+    assert seconds_between("2026-11-23T05:00:00+00:00", "2026-11-23T04:00:00+00:00") == 0.0
+    assert [seconds_between(began, "2026-11-23T05:00:00+00:00") for began in ("", "x", "2026-11-23")] == [0.0] * 3

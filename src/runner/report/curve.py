@@ -14,8 +14,6 @@ from runner.runs import JSON, Record
 Point: TypeAlias = tuple[int, float]
 PAPER_STEP = 500  # most of the useful learning was done by then in the run this project comes from
 _STABLE_STEPS = 3
-_WINDOW_SHARE = 40
-_SMALLEST_REACH = 3
 
 
 @dataclass(frozen=True)
@@ -70,12 +68,13 @@ def number(value: JSON) -> float | None:
 
 
 def smoothed(points: Sequence[Point]) -> tuple[Point, ...]:
-    """Each loss replaced by the mean over a window centred on its step, a fortieth of the points to either side.
+    """Each loss replaced by the mean over a window centred on its step, a fortieth of the points to either side
+    (three where that is less, none in a run of under twenty).
 
     Centred, so that the line does not lag behind the losses.  At the steep start the window narrows to both sides;
     at the flat end only its later half is missing, so that the last value is not one noisy step.
     """
-    reach = max(_SMALLEST_REACH, len(points) // _WINDOW_SHARE)
+    reach = max(len(points) // 40, min(3, len(points) // 20))
     means = []
     for place, (step, _) in enumerate(points):
         room = min(reach, place)

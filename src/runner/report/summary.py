@@ -16,6 +16,7 @@ from runner.runs import JSON, LoadedRun, Record, RunFolder, RunSummary
 LABEL = 13
 _BAR = 20
 _WARM_UP_STEPS = 2  # the first steps compile and fill caches; they say nothing of the speed
+_SHORTEST_S = 0.05
 _PARTS = (("think_loss", "think part"), ("answer_loss", "answer part"))
 
 
@@ -38,7 +39,7 @@ def summary(run: LoadedRun, style: Style, commands: Sequence[Command] = ()) -> s
         _plot(curve, style),
         _losses(run.records, style),
         _solved(run.records, style),
-        _speed(run.records, style),
+        _speed(run, style),
         _places(run.folder, style),
         _commands(commands, style),
     )
@@ -47,7 +48,7 @@ def summary(run: LoadedRun, style: Style, commands: Sequence[Command] = ()) -> s
 
 def _heading(summary: RunSummary, style: Style) -> str:
     told = {"finished": "finished", "stopped": "stopped, can be resumed", "failed": "failed", "running": "running"}
-    reason = f": {summary.reason}" if summary.reason else ""
+    reason = f": {summary.reason}" if summary.reason not in ("", summary.state) else ""
     steps = f"step {summary.step:,} of {summary.steps:,}"
     return f"{style.ink(summary.name, 'strong')}  {told.get(summary.state, summary.state)} at {steps}{reason}"
 
@@ -67,7 +68,7 @@ def _losses(records: Sequence[Record], style: Style) -> tuple[str, ...]:
     lines = [_label("validation", _change(points[0][1], points[-1][1], style), style)]
     for key, name in _PARTS:
         part = losses(records, "validation", key)
-        if part and part[0][1] != part[-1][1]:
+        if part and part != points:  # a part that is all there is adds nothing
             lines.append(_label(f"  {name}", _change(part[0][1], part[-1][1], style), style))
     best = min(points, key=lambda point: point[1])
     if best != points[-1]:
@@ -163,9 +164,9 @@ def _interval(share: Share) -> str:
     return f"{100 * low:.1f}-{100 * high:.1f} %"
 
 
-def _speed(records: Sequence[Record], style: Style) -> tuple[str, ...]:
+def _speed(run: LoadedRun, style: Style) -> tuple[str, ...]:
     """Tokens a second, peak memory, and where the time went."""
-    steps = of_kind(records, "train")
+    steps = of_kind(run.records, "train")
     if not steps:
         return ()
     rates = [rate for record in steps[_WARM_UP_STEPS:] or steps if (rate := number(record.get("tokens_per_s")))]
@@ -173,22 +174,23 @@ def _speed(records: Sequence[Record], style: Style) -> tuple[str, ...]:
     peaks = [peak for record in steps if (peak := number(record.get("peak_gib")))]
     if peaks:
         lines.append(_label("peak memory", f"{max(peaks):.2f} GiB", style))
-    return (*lines, *_time(records, steps, style))
+    return (*lines, *_time(run, steps, style))
 
 
-def _time(records: Sequence[Record], steps: Sequence[Record], style: Style) -> list[str]:
-    starts = [_startup(record) for record in of_kind(records, "startup")]
+def _time(run: LoadedRun, steps: Sequence[Record], style: Style) -> list[str]:
+    starts = [_startup(record) for record in of_kind(run.records, "startup")]
     training = sum(number(record.get("seconds")) or 0.0 for record in steps)
-    measured = [record for record in of_kind(records, "validation") if record.get("step")]
+    measured = [record for record in of_kind(run.records, "validation") if record.get("step")]
     validation = sum(number(record.get("seconds")) or 0.0 for record in measured)
     parts = [f"start-up {_seconds(sum(sum(start.values()) for start in starts))}"] if starts else []
     if len(starts) > 1:
         parts[0] += f" in {len(starts)} starts"
     parts += [f"training {_seconds(training)}"]
     parts += [f"validation {_seconds(validation)}"] if validation else []
+    parts += [f"{_seconds(run.summary.seconds)} from start to end"] if len(starts) == 1 and run.summary.seconds else []
     lines = _wrapped("time", parts, style)
     if starts and starts[-1]:
-        places = [f"{name} {_seconds(seconds)}" for name, seconds in starts[-1].items()]
+        places = [f"{name} {_seconds(seconds)}" for name, seconds in starts[-1].items() if seconds >= _SHORTEST_S]
         lines += _wrapped("  start-up", places, style)
     return lines
 

@@ -14,7 +14,7 @@ from runner.runs.folder import RunFolder
 from runner.runs.lock import Holder, is_held, read_holder
 from runner.runs.metrics import Record, read_metrics
 from runner.runs.opening import read_job
-from runner.runs.state import RunState, State, moment, read_state
+from runner.runs.state import RunState, State, moment, read_state, seconds_between
 
 _Number = TypeVar("_Number", int, float)
 KILLED = "its process ended without a word"
@@ -22,7 +22,10 @@ KILLED = "its process ended without a word"
 
 @dataclass(frozen=True)
 class RunSummary:
-    """One run: its state, ``step`` of ``steps``, lowest validation loss (nats a token), and when it last changed."""
+    """One run: its state, ``step`` of ``steps``, lowest validation loss (nats a token), and when it last changed.
+
+    ``seconds`` lie between the run's beginning and its last change, pauses before a resume included.
+    """
 
     name: str
     state: State
@@ -31,6 +34,7 @@ class RunSummary:
     best_validation_loss: float | None
     changed: str
     reason: str
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -80,15 +84,16 @@ def _summary(
     folder: RunFolder, state: RunState, job: Mapping[str, JSON], records: tuple[Record, ...], *, held: bool
 ) -> RunSummary:
     killed = state.state == "running" and not held
-    metrics_changed = moment(folder.metrics_file.stat().st_mtime) if records else ""
+    changed = max(state.changed, moment(folder.metrics_file.stat().st_mtime) if records else "")
     return RunSummary(
         name=folder.name,
         state="stopped" if killed else state.state,
         step=max([state.step, *_values(records, "train", "step", int)]),
         steps=state.steps or _planned_steps(job),
         best_validation_loss=min(_values(records, "validation", "loss", float), default=None),
-        changed=max(state.changed, metrics_changed),
+        changed=changed,
         reason=KILLED if killed else state.reason,
+        seconds=seconds_between(state.began, changed),
     )
 
 

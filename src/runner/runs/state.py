@@ -33,6 +33,14 @@ def moment(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
 
+def seconds_between(began: str, ended: str) -> float:
+    """Seconds from one recorded time to another; 0 if either is missing or no time."""
+    try:
+        return max(0.0, (datetime.fromisoformat(ended) - datetime.fromisoformat(began)).total_seconds())
+    except (ValueError, TypeError):
+        return 0.0
+
+
 def write_state(path: Path, state: RunState) -> RunState:
     """Record ``state``, stamped with the present time, atomically; returns what was written."""
     now = moment(time.time())
