@@ -63,9 +63,13 @@ def fetch_model(model: Model) -> Fetched:
         )
     size = sum(file.size or 0 for file in files)
     _check_room(size, model.id)
+    # by the revision's own name, not by its commit: only so is the name found in the cache when the hub is away
     folder = _told(
         lambda: snapshot_download(
-            model.id, revision=info.sha, allow_patterns=list(MODEL_FILES), etag_timeout=ATTEMPT_S
+            model.id,
+            revision=model.revision,
+            allow_patterns=[file.rfilename for file in files],
+            etag_timeout=ATTEMPT_S,
         ),
         model.id,
         "model",

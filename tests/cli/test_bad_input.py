@@ -1,0 +1,189 @@
+"""What a user can get wrong on the command line and in a job file: one line, the exit code, no traceback."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from runner.cli import main
+
+
+def ended(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
+    """Exit code and standard error of the program, run in this process through its real entry."""
+    with pytest.raises(SystemExit) as end:
+        main(words)
+    assert isinstance(end.value.code, int)
+    return end.value.code, capsys.readouterr().err
+
+
+VALUES = [
+    ("lora.rank=0", "lora.rank is 0; it must be a whole number from 1 to 1,024"),
+    ("lora.rank=-4", "lora.rank is -4; it must be a whole number from 1 to 1,024; did you mean 4?"),
+    ("lora.rank=1.5", "lora.rank is 1.5; it must be a whole number"),
+    ("lora.rank=16x", 'lora.rank is "16x"; it must be a whole number from 1 to 1,024; did you mean 16?'),
+    ("lora.rank=true", "lora.rank is true"),
+    ("lora.alpha=0", "lora.alpha is 0; it must be a number above 0 and at most 4096"),
+    ("lora.dropout=1", "lora.dropout is 1; it must be a number of at least 0 and below 1; did you mean 0.01?"),
+    ("lora.targets=[]", "lora.targets is []; it must be all-linear or a list of at least one text"),
+    ("lora=null", "lora is null and model.quantization is nf4"),
+    ("train.learning_rate=0", "train.learning_rate is 0; it must be a number above 0 and below 0.1"),
+    ("train.learning_rate=-1e-4", "train.learning_rate is -1e-4; it must be a number above 0 and below 0.1"),
+    ("train.learning_rate=.nan", "train.learning_rate is .nan"),
+    ("train.learning_rate=.inf", "train.learning_rate is .inf"),
+    ("train.learning_rate=fast", 'train.learning_rate is "fast"'),
+    ("train.learning_rate=3.0", "did you mean 3e-4?"),
+    ("train.steps=0", "train.steps is 0; it must be a whole number of at least 1"),
+    ("train.steps=1e3", "train.steps is 1000.0; it must be a whole number of at least 1; did you mean 1000?"),
+    ("train.steps=", "train.steps is null"),
+    ("train.warmup=0.95", "train.warmup 0.95 and train.decay 0.1 overlap"),
+    ("train.tokens_per_step=1000", "it must be a multiple of data.max_length"),
+    ("train.schedule=linear", "it must be one of warmup-stable-decay, cosine, constant"),
+    ("train.micro_batch=auot", "it must be auto or a whole number of at least 1; did you mean auto?"),
+    ("train.seed=99999999999", "train.seed is 99999999999"),
+    ("train=5", "train is 5; it must be a section with keys (tokens_per_step"),
+    ("train.clip=0", "train.clip is 0; it must be a number above 0 or null"),
+    ("data.max_length=8", "data.max_length is 8; it must be a whole number from 16 to 131,072"),
+    ("data.over_length=cut", 'data.over_length is "cut"; it must be drop'),
+    ("data.id=''", 'data.id is ""; it must be text that is not empty'),
+    ("data.questions=10_000", "did you mean 10000?"),
+    ("model.quantization=int8", "it must be one of nf4, none"),
+    ("model.id=3", 'put it in quotes if it is text: "3"'),
+    ("name=../../x", "letters, digits"),
+    ("name=/tmp/x", "letters, digits"),
+    ("name=''", "letters, digits"),
+    ('name="a\\nb"', "letters, digits"),
+    ("track=[tensorbord]", "track[0]"),
+    ("stop.plateau={window: 0}", "stop.plateau.window is 0"),
+    ("learning_rate=1", "learning_rate is no known key; did you mean train.learning_rate?"),
+    ("train.learnin_rate=1", "did you mean train.learning_rate?"),
+    ("lora.r=8", "did you mean lora.rank?"),
+    ("=3", "is not section.key=value"),
+    ("train.steps", "is not section.key=value"),
+    ("train.steps=[1", "not YAML"),
+    ("train.steps=!!python/name:os.system x", "tag"),
+    ("train.steps=*a", "anchors"),
+]
+
+
+@pytest.mark.parametrize(("override", "part"), VALUES, ids=[override for override, _ in VALUES])
+def test_a_wrong_value_is_one_line_and_exit_2(capsys: pytest.CaptureFixture[str], override: str, part: str) -> None:
+    code, said = ended(capsys, "train", "-o", override)
+    assert code == 2
+    assert said.startswith("error: ")
+    assert len(said.splitlines()) == 1
+    assert part in said
+
+
+FILES = [
+    (b"name: a\nname: b\n", "job.yaml:2: name stands on lines 1 and 2; keep one of them"),
+    (b"nmae: a\n", "job.yaml:1: nmae is no known key; did you mean name?"),
+    (b"train: {steps: no}\n", 'job.yaml:1: train.steps is "no"'),
+    (b"train: {steps: 12:30:00}\n", "job.yaml:1"),
+    (b"name: caf\xe9\n", "job.yaml:1: byte 0xe9 is not UTF-8"),
+    (b"train:\n  steps: [1\nname: x\n", "job.yaml:3:"),
+    (b"a: &a [x]\nb: [*a, *a]\n", "job.yaml:1: anchors"),
+    (b"a: !!python/object/apply:os.system ['true']\n", "the tag !!python/object/apply:os.system is not read"),
+    (b"", "holds no keys"),
+    (b"[]", "holds no mapping"),
+    (b"x" * 300_000, "larger than 262,144 bytes"),
+    (b"a: " + b"{a: " * 30, "nested deeper than 20 levels"),
+]
+
+
+@pytest.mark.parametrize(("content", "part"), FILES, ids=[part[:40] for _, part in FILES])
+@pytest.mark.parametrize("command", ["train", "plan", "data", "fetch"])
+def test_a_wrong_file_is_one_line_with_its_place_and_exit_2(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, content: bytes, part: str, command: str
+) -> None:
+    file = tmp_path / "job.yaml"
+    file.write_bytes(content)
+    code, said = ended(capsys, command, str(file))
+    assert code == 2
+    assert len(said.splitlines()) == 1
+    assert str(file) in said
+    assert part in said
+    assert list(tmp_path.iterdir()) == [file]
+
+
+WORDS = [
+    (("trian",), "No such command 'trian'"),
+    (("train", "--worker", "2"), "No such option: --worker"),
+    (("train", "--workers", "0"), "--workers"),
+    (("train", "--workers", "two"), "--workers"),
+    (("train", "--resume", "maybe"), "--resume"),
+    (("train", "a.yaml", "b.yaml"), "unexpected extra argument"),
+    (("train", "missing.yaml"), "missing.yaml does not exist"),
+    (("train", "--cluster", "missing.yaml"), "missing.yaml does not exist"),
+    (("train", "--storage", "s3://bucket/runs"), "it must be a folder"),
+    (("train", "--storage", ""), "--storage: storage is"),
+    (("train", "--name", "../x"), "the run's name is '../x'"),
+    (("train", "--name", ""), "the run's name is ''"),
+    (("show",), "Missing argument 'RUN'"),
+    (("show", "nothing-here"), "there is no run nothing-here"),
+    (("show", "../x"), "the run's name is '../x'"),
+    (("data", "--preview", "-1"), "--preview"),
+    (("-x",), "No such option: -x"),
+]
+
+
+@pytest.mark.parametrize(("words", "part"), WORDS, ids=[" ".join(words) for words, _ in WORDS])
+def test_wrong_words_are_one_line_and_exit_2(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: tuple[str, ...],
+    part: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, said = ended(capsys, *words)
+    assert code == 2
+    assert said.startswith("error: ")
+    assert len(said.splitlines()) == 1
+    assert part in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_several_faults_take_one_line_each(capsys: pytest.CaptureFixture[str]) -> None:
+    code, said = ended(capsys, "train", "-o", "lora.rank=0", "-o", "train.steps=0")
+    assert code == 2
+    first, *faults = said.splitlines()
+    assert first.endswith("has 2 faults:")
+    assert [fault.split(":")[0] for fault in faults] == ["  -o lora.rank", "  -o train.steps"]
+
+
+def test_a_wrong_cluster_file_names_its_key(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    file = tmp_path / "cluster.yaml"
+    file.write_text("wrokers: 2\n")
+    code, said = ended(capsys, "train", "--cluster", str(file))
+    assert (code, said) == (2, f"error: {file}:1: wrokers is no known key; did you mean workers?\n")
+
+
+def test_only_debug_shows_where_the_error_arose(capsys: pytest.CaptureFixture[str]) -> None:
+    plain = ended(capsys, "train", "-o", "lora.rank=0")[1]
+    told = ended(capsys, "train", "-o", "lora.rank=0", "--debug")[1]
+    assert "Traceback" not in plain
+    assert told.startswith("Traceback")
+    assert told.endswith(plain)
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (("train", "-o", "lora.rank=0"), "error: -o lora.rank: lora.rank is 0"),
+        (("train", "missing.yaml"), "error: missing.yaml does not exist"),
+        (("nothing",), "error: No such command 'nothing'"),
+    ],
+)
+def test_the_installed_program_ends_the_same(tmp_path: Path, words: tuple[str, ...], part: str) -> None:
+    done = subprocess.run([sys.executable, "-m", "runner", *words], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith(part)
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stdout == ""
+
+
+def test_a_reader_that_leaves_early_is_no_error() -> None:
+    command = f"{sys.executable} -m runner schema | true"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("", "")

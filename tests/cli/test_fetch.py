@@ -1,0 +1,134 @@
+"""`runner fetch` against a hub on this machine: what is brought, what never is, and every refusal in one line."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from model_hub import ModelHub
+
+CANARY = "hf_canaryThatMustNotBeShown"
+# one process fetches all models, for the hub's library takes seconds to import and reads its settings once
+CLIENT = """
+import contextlib, io, json, sys, time
+from runner.cli import download, main
+download.PAUSES_S, download.ATTEMPT_S = (0.0, 0.1), 1.0
+for name in sys.argv[1:]:
+    out, err, began = io.StringIO(), io.StringIO(), time.monotonic()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            main(["fetch", "-o", f"model.id=some/{name}"])
+        except SystemExit as end:
+            code = end.code
+    record = {"code": code, "out": out.getvalue(), "err": err.getvalue(), "seconds": time.monotonic() - began}
+    print("RESULT", json.dumps({name: record}), flush=True)
+"""
+NAMES = ("good", "pickled", "gated", "missing", "unmarked", "busy", "broken", "silent")
+
+
+@dataclass(frozen=True)
+class Ended:
+    code: int
+    out: str
+    err: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Fetches:
+    ended: dict[str, Ended]
+    hub: ModelHub
+    home: Path
+
+
+def fetch_all(hub_url: str, home: Path, names: tuple[str, ...]) -> dict[str, Ended]:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
+    environment |= {"HF_ENDPOINT": hub_url, "HF_HOME": str(home / "hf"), "HF_TOKEN": CANARY, "HOME": str(home)}
+    done = subprocess.run(
+        [sys.executable, "-c", CLIENT, *names], env=environment, capture_output=True, text=True, timeout=120, check=True
+    )
+    lines = [json.loads(line.partition(" ")[2]) for line in done.stdout.splitlines() if line.startswith("RESULT ")]
+    return {name: Ended(**record) for line in lines for name, record in line.items()}
+
+
+@pytest.fixture(scope="module")
+def fetches(tmp_path_factory: pytest.TempPathFactory) -> Fetches:
+    """Each of ``NAMES``, fetched once, then the hub is gone."""
+    root, home = tmp_path_factory.mktemp("models"), tmp_path_factory.mktemp("home")
+    for name, weights in (("good", ["model.safetensors", "pytorch_model.bin"]), ("pickled", ["pytorch_model.bin"])):
+        (root / name).mkdir()
+        for file in [*weights, "config.json", "tokenizer.json", "modeling_own.py"]:
+            (root / name / file).write_bytes(b"{}" if file.endswith("json") else b"w" * 1000)
+    with ModelHub(root).serving() as hub:
+        ended = fetch_all(hub.url, home, NAMES)
+    return Fetches(ended, hub, home)
+
+
+def test_a_model_is_brought_with_its_size_commit_and_licence(fetches: Fetches) -> None:
+    good = fetches.ended["good"]
+    assert good.code == 0, good.err
+    assert "model: some/good at bbbbbbbbbbbb, 0.0 MB" in good.out
+    assert "licence: bigcode-openrail-m (use restrictions" in good.out
+    assert "data: builtin:questions" in good.out
+
+
+def test_pickles_and_code_are_never_asked_for(fetches: Fetches) -> None:
+    cached = {path.name for path in (fetches.home / "hf" / "hub").rglob("snapshots/*/*")}
+    assert cached == {"model.safetensors", "config.json", "tokenizer.json"}
+    assert not [line for line in fetches.hub.asked if line.endswith((".bin", ".py"))]
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("pickled", ("no safetensors weights", "never loaded")),
+        ("gated", ("the model some/gated is gated", "set HF_TOKEN")),
+        ("missing", ("the model some/missing was not found", "check the id")),
+        ("unmarked", ("no such revision", "model.revision")),
+        ("busy", ("does not give the model some/busy", "429", "runner fetch")),
+        ("broken", ("does not give the model some/broken", "503", "runner fetch")),
+        ("silent", ("does not give the model some/silent", "no answer within 1 s", "runner fetch")),
+    ],
+)
+def test_a_refusal_is_one_line_and_exit_2(fetches: Fetches, name: str, parts: tuple[str, ...]) -> None:
+    ended = fetches.ended[name]
+    assert ended.code == 2
+    assert ended.seconds < 10
+    assert len(ended.err.splitlines()) == 1
+    for part in parts:
+        assert part in ended.err
+
+
+def test_the_token_is_never_shown(fetches: Fetches) -> None:
+    assert set(fetches.ended) == set(NAMES)
+    for ended in fetches.ended.values():
+        assert CANARY not in ended.out + ended.err
+
+
+def test_a_fetched_model_is_found_when_the_hub_is_gone(fetches: Fetches) -> None:
+    script = (
+        "from huggingface_hub import snapshot_download\n"
+        "print(snapshot_download('some/good', allow_patterns=['*.json'], local_files_only=True))"
+    )
+    environment = os.environ | {"HF_ENDPOINT": fetches.hub.url, "HF_HOME": str(fetches.home / "hf")}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (Path(done.stdout.strip()) / "config.json").read_text() == "{}"
+
+
+def test_a_hub_that_is_not_there_is_told_in_time(tmp_path: Path) -> None:
+    began = time.monotonic()
+    ended = fetch_all("http://127.0.0.1:9", tmp_path, ("good",))["good"]
+    assert ended.code == 2
+    assert "http://127.0.0.1:9 does not give the model some/good" in ended.err
+    assert time.monotonic() - began < 60
+
+
+def test_the_pauses_and_attempts_end_within_a_minute() -> None:
+    from runner.cli import download
+
+    assert sum(download.PAUSES_S) + len(download.PAUSES_S) * download.ATTEMPT_S <= 45
