@@ -261,6 +261,21 @@ def test_attempts_begun_at_once_all_get_numbers_of_their_own(tmp_path: Path) -> 
     assert Attempt.begin(tmp_path).number == 5
 
 
+@pytest.mark.parametrize("content", [b"", bytes(90), b"{", b'{"attempt": "x"}', b"[1]"])
+def test_a_spoilt_attempt_record_keeps_earlier_attempts_out_and_lets_a_new_one_in(
+    tmp_path: Path, content: bytes
+) -> None:
+    old = store_in(tmp_path)
+    (tmp_path / "attempt.json").write_bytes(content)
+    with pytest.raises(StaleAttempt):
+        save(old, 100)
+    new = store_in(tmp_path)
+    with pytest.raises(StaleAttempt):
+        save(old, 100)
+    save(new, 100)
+    assert names(tmp_path) == ["step-000100"]
+
+
 def test_a_stale_attempt_crosses_processes() -> None:
     error = pickle.loads(pickle.dumps(StaleAttempt("what", "where", "remedy")))
     assert isinstance(error, StaleAttempt)

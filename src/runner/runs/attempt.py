@@ -37,7 +37,8 @@ class Attempt:
     def begin(cls, root: Path) -> "Attempt":
         """The next attempt of the run in ``root``; from its return on, no earlier one can publish.
 
-        Safe when several processes call it at once: each gets a number of its own.
+        Safe when several processes call it at once: each gets a number of its own.  Where the record was
+        spoilt numbers start again, and the identity alone keeps earlier attempts out.
         """
         with _guard(root):
             newest = _newest(root)
@@ -60,17 +61,12 @@ class Attempt:
 
 
 def _newest(root: Path) -> tuple[int, str]:
+    """Number and identity on record; (0, "") if there is none, or none that can be read: no attempt has that."""
     try:
         record = json.loads((root / ATTEMPT_FILE).read_text())
         return int(record["attempt"]), str(record["identity"])
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         return 0, ""
-    except (ValueError, KeyError, TypeError) as error:
-        raise TrainingFailed(
-            f"the attempt record cannot be read ({error})",
-            str(root / ATTEMPT_FILE),
-            "make sure that no process of this run is alive, then remove the file",
-        ) from error
 
 
 @contextmanager
