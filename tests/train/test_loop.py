@@ -55,7 +55,8 @@ class Recorder:
         self.steps = max(step, 0)
 
     def saved(self, step: int, checkpoint: Path, validation_loss: float | None) -> None:
-        verified(checkpoint)
+        assert verified(checkpoint).step == step
+        assert validation_loss is not None
 
     def stop_requested(self) -> bool:
         self.steps += 1
@@ -102,6 +103,7 @@ def test_a_run_leaves_exactly_these_files(whole: tuple[Path, Recorder]) -> None:
     checkpoint = {*adapter, "optimizer.safetensors", "state.json"}
     assert found - {"best/README.md", "final/README.md"} == {
         "attempt.json",
+        "environment.json",
         ".attempt.lock",
         *(f"best/{name}" for name in adapter),
         *(f"final/{name}" for name in adapter),

@@ -38,7 +38,7 @@ class Model(Section):
     )
     resident: Literal["auto", "dequantized", "nf4"] = Field(
         default="auto",
-        description="How NF4 weights stay in memory: dequantized once (fast), as nf4 (small), auto lets the plan choose.",
+        description="How NF4 weights stay: dequantized once (fast), as nf4 (small); auto lets the plan choose.",
     )
     dropout: Fraction = Field(
         default=0.0, description="Dropout of the frozen base, a fraction; its own value is ignored."
@@ -211,7 +211,8 @@ class Job(Section):
             )
         if self.train.schedule == "warmup-stable-decay" and self.train.warmup + self.train.decay > 1.0:
             faults.append(
-                f"train.warmup {self.train.warmup} and train.decay {self.train.decay} overlap; their sum must be at most 1"
+                f"train.warmup {self.train.warmup} and train.decay {self.train.decay} overlap; "
+                "their sum must be at most 1"
             )
         if self.lora is None and self.model.quantization == "nf4":
             faults.append(

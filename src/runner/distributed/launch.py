@@ -4,7 +4,6 @@ What the workers do is in ``worker``; starting and checking Ray itself in ``ray_
 """
 
 import threading
-import time
 import uuid
 from collections.abc import Callable
 from dataclasses import asdict
@@ -21,9 +20,8 @@ from runner.distributed.worker import STOP_FILE, Assignment, work
 from runner.errors import Interrupted, RunnerError, Stopped, TrainingFailed
 from runner.runs import JobRecord, OpenRun, Resume, open_run
 from runner.runs.folder import RunFolder
-from runner.runs.metrics import Record
+from runner.runs.trackers import check_trackers
 
-Show = Callable[[Record], None]
 Follow = Callable[[RunFolder, Callable[[], bool]], None]
 
 
@@ -34,6 +32,7 @@ def launch(job: Job, cluster: Cluster, *, resume: Resume, follow: Follow, launch
     Ctrl-C save and raise ``Stopped`` or ``Interrupted``; a second Ctrl-C ends at once.  Raises whatever
     ``RunnerError`` the workers met.
     """
+    check_trackers(job.track)
     job = _with_absolute_paths(job)
     record = JobRecord(job.model_dump(mode="json"), job_hash(job))
     with open_run(Path(cluster.storage), job.name, job=record, resume=resume) as run:
@@ -156,8 +155,3 @@ def _failed(error: BaseException, assignment: Assignment) -> TrainingFailed:
         assignment.folder,
         "see the log with --debug; run the same command again to go on from the last checkpoint",
     )
-
-
-def wall_clock() -> float:
-    """Seconds since the epoch, for ``launched_at``."""
-    return time.time()

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from runner import __version__
 from runner.runs.durable import JSON, write_json
 
 PACKAGES = (
@@ -25,7 +26,6 @@ PACKAGES = (
     "optuna",
     "peft",
     "ray",
-    "runner",
     "safetensors",
     "tokenizers",
     "torch",
@@ -62,12 +62,13 @@ class Environment:
 
 def runner_version() -> str:
     """Version of this package as installed."""
-    return metadata.version("runner")
+    return __version__
 
 
 def package_versions() -> dict[str, str]:
     """Version of each package that can change a result; those not installed are left out.  Nothing is imported."""
-    return {name: version for name in PACKAGES if (version := _version(name))}
+    installed = {name: version for name in PACKAGES if (version := _version(name))}
+    return {**installed, "runner": __version__}
 
 
 def describe(*, devices: Sequence[str] = (), fingerprints: Mapping[str, str] | None = None) -> Environment:

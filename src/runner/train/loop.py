@@ -7,7 +7,7 @@ run's folder and to ``reporter``.
 import math
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
@@ -15,12 +15,13 @@ from runner.config.job import Job
 from runner.config.load import job_hash
 from runner.data import PreparedData, prepare
 from runner.errors import Diverged
+from runner.model.adapter import causal_lm
 from runner.model.base import check_vocabulary, load_config
 from runner.model.tokenizer import Encoder, load_encoder
 from runner.plan.device import present_device
 from runner.plan.geometry import read_geometry
 from runner.plan.settings import Settings, settle
-from runner.runs import JSON, RunFolder
+from runner.runs import JSON, RunFolder, describe, record_environment
 from runner.train.batches import Batches, StepBatch
 from runner.train.clock import Stopwatch, peak_gib
 from runner.train.optimizer import FlatAdamW
@@ -35,6 +36,7 @@ from runner.train.step import Losses, losses_of, train_step, validation_losses
 from runner.train.weights import FlatWeights
 from runner.train.world import World
 
+STATE_BYTES = 12  # a trainable weight in a checkpoint: itself and two moments, float32 each
 NON_FINITE_LIMIT = 3  # steps in a row without a finite loss or gradient after which training ends
 
 
@@ -64,6 +66,7 @@ def train(job: Job, folder: RunFolder, world: World, reporter: Reporter, *, cach
     """
     run = assemble(job, folder, world, reporter, cache=cache)
     progress = _resumed(run) or _begun(run, Progress.fresh(job, run.data.fingerprint))
+    _tell_environment(run, progress)
     progress, ending = _stepped(run, progress)
     if ending != "stopped":
         _publish(run, "final", progress)
@@ -84,6 +87,7 @@ def assemble(job: Job, folder: RunFolder, world: World, reporter: Reporter, *, c
     optimizer = FlatAdamW(FlatWeights(model), job.train)
     watch.lap("model_s")
     saves = Saves.begin(folder, world, keep=job.checkpoint.keep, stamp={"job": job_hash(job)})
+    saves.preflight(STATE_BYTES * optimizer.weights.count)
     return Run(job, folder, world, reporter, encoder, data, settings, model, optimizer, saves, watch)
 
 
@@ -146,6 +150,19 @@ def _stepped(run: Run, progress: Progress) -> tuple[Progress, Ending]:
         if stopping and progress.step < progress.horizon.end:
             return progress, "stopped"
     return progress, "finished" if progress.plateau_step is None else "plateau"
+
+
+def _tell_environment(run: Run, progress: Progress) -> None:
+    """Keep what the run is trained on in environment.json; tell what changed since it was started before."""
+    if not run.world.leads:
+        return
+    config: Any = causal_lm(run.model).config
+    model = getattr(config, "_commit_hash", None) or run.job.model.id
+    fingerprints = {"data": run.data.fingerprint, "model": str(model), "tokenizer": run.encoder.fingerprint}
+    environment = describe(devices=[run.world.device_name], fingerprints=fingerprints)
+    for change in record_environment(run.folder.environment_file, environment):
+        text = f"since the run was started, {change}"
+        run.reporter.record({"kind": "event", "step": progress.step, "name": "environment", "text": text})
 
 
 def _tell_startup(run: Run, progress: Progress) -> None:

@@ -47,6 +47,11 @@ class Saves:
         found = self.lead.store.newest_valid(remove_leftovers=True)
         return (-1 if found.path is None else found.step), tuple(str(skipped) for skipped in found.skipped)
 
+    def preflight(self, checkpoint_bytes: int) -> None:
+        """``DoesNotFit`` unless two checkpoints and a reserve fit on the disk."""
+        if self.lead is not None:
+            self.lead.store.preflight(checkpoint_bytes)
+
     def path(self, step: int) -> Path:
         """The folder of the checkpoint after ``step``."""
         return self.folder.checkpoints / f"step-{step:06d}"

@@ -28,6 +28,13 @@ class World:
         """Whether this is the rank that writes."""
         return self.rank == 0
 
+    @property
+    def device_name(self) -> str:
+        """The device as its maker calls it; a CPU with the threads that compute."""
+        if self.device.type == "cuda":
+            return torch.cuda.get_device_name(self.device)
+        return f"CPU, {torch.get_num_threads()} threads"
+
     def sum(self, tensor: Tensor) -> Tensor:
         """``tensor`` summed over all ranks, in place; the same bits on every rank."""
         if self.size > 1:
