@@ -207,6 +207,14 @@ def test_a_split_of_its_own_gives_the_held_out_questions_and_shuts_them_out_of_t
     assert all_rows_accounted(prepared.ledger)
 
 
+def test_a_faulty_row_of_the_held_out_split_is_named_by_its_own_place(tmp_path: Path) -> None:
+    rows = [*(reasoning_row(number) for number in range(60)), reasoning_row(60, input="-")]
+    path = write_jsonl(tmp_path / "rows.jsonl", rows)
+    data = data_of(path, split="train[:50]", validation_split="train[50:]")
+    with pytest.raises(UserError, match=r"split train\[50:\], first at row 10 \(id q0060\)"):
+        prepare(data, ByteEncoder(), cache=tmp_path / "cache")
+
+
 def test_plain_text_is_learned_whole(tmp_path: Path) -> None:
     encoder = ByteEncoder()
     path = write_jsonl(tmp_path / "rows.jsonl", [{"text": f"# add\nx = 1 + {number}\n"} for number in range(30)])

@@ -9,7 +9,7 @@ import pytest
 from data_fakes import ByteEncoder, reasoning_row, write_jsonl, write_repository
 
 from runner.config.job import Data
-from runner.data import PreparedData
+from runner.data import PreparedData, render
 from runner.data.prepare import prepare
 from runner.errors import UserError
 
@@ -80,6 +80,7 @@ def test_html_saved_as_json_is_recognised(tmp_path: Path) -> None:
     ("text", "told"),
     [
         ('{"id": "1"}\n{"id": \n{"id": "3"}\n', "line 2 is not JSON"),
+        ('{"id": "1"}\n5\n', "line 2 is not a JSON object"),
         ("", "the data file is empty"),
     ],
 )
@@ -140,12 +141,14 @@ def test_a_few_odd_rows_are_set_aside_and_counted(tmp_path: Path) -> None:
     rows = [reasoning_row(number) for number in range(2000)]
     rows[700] = reasoning_row(700, input="  ")
     rows[900] = reasoning_row(900, output="")
-    ledger = prepared(tmp_path, write_jsonl(tmp_path / "rows.jsonl", rows)).ledger
+    path = write_jsonl(tmp_path / "rows.jsonl", rows)
+    ledger = prepared(tmp_path, path).ledger
     assert ledger.dropped == {"empty question": 1, "empty answer": 1}
     assert [(entry.row, entry.id, entry.reason) for entry in ledger.quarantined] == [
         (700, "q0700", "empty question"),
         (900, "q0900", "empty answer"),
     ]
+    assert f"{path} split train row 700 (id q0700): empty question" in render(ledger)
     rows[1000] = reasoning_row(1000, input="-")
     assert "3 of 2,000 rows cannot be used" in refusal(tmp_path, write_jsonl(tmp_path / "rows.jsonl", rows))
 
@@ -155,3 +158,13 @@ def test_a_missing_column_is_told_with_those_present(tmp_path: Path) -> None:
     told = refusal(tmp_path, path, split="train")
     assert "column input, output, id is missing" in told
     assert "has the columns code, text" in told
+
+
+def test_a_set_of_two_configurations_asks_for_one(tmp_path: Path) -> None:
+    path = write_repository(tmp_path / "repository", ROWS)
+    card = (path / "README.md").read_text()
+    second = "- config_name: split_1\n  data_files: split_0/*00001*\n---\n# "
+    (path / "README.md").write_text(card.replace("---\n# ", second))
+    told = refusal(tmp_path, path, split="split_0")
+    assert "configuration (none named) does not exist" in told
+    assert "data.config is one of: split_0, split_1" in told

@@ -59,6 +59,8 @@ class _Reading:
     strata: dict[tuple[str, str], int] = field(default_factory=dict)
     faults: dict[int, str] = field(default_factory=dict)
     quarantined: list[Quarantined] = field(default_factory=list)
+    part: str = ""
+    part_start: int = 0
 
 
 def read_catalogue(
@@ -71,6 +73,7 @@ def read_catalogue(
     """
     reading = _Reading()
     for rows, form in parts:
+        reading.part, reading.part_start = rows.name, len(reading.statement_of_row)
         for batch in rows.scan(form.light_columns):
             _read_batch(reading, read_light(batch, form), signed=not generated)
             advance(len(reading.statement_of_row), sum(len(part) for part, _ in parts))
@@ -86,7 +89,8 @@ def _read_batch(reading: _Reading, light: LightRows, *, signed: bool) -> None:
         if fault:
             reading.faults[row] = fault
             if len(reading.quarantined) < SHOWN_QUARANTINED:
-                reading.quarantined.append(Quarantined(row, name or "", fault))
+                place = row - reading.part_start
+                reading.quarantined.append(Quarantined(reading.part, place, name or "", fault))
             reading.statement_of_row.append(-1)
             reading.stratum_of_row.append(-1)
             continue
@@ -132,7 +136,7 @@ def _refuse_if_many_faults(reading: _Reading, total: int, name: str) -> None:
         )
     raise UserError(
         f"{len(reading.faults):,} of {total:,} rows cannot be used, {QUARANTINE_LIMIT:.1%} is the limit: {counts}",
-        f"{name}, first at row {first.row} (id {first.id or 'none'})",
+        f"{first.source}, first at row {first.row} (id {first.id or 'none'})",
         remedy,
     )
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runner.config.job import Data
-from runner.data.loading import load_rows, not_found, refusal, unreachable
+from runner.data.loading import Request, load_rows, not_found, refusal, unreachable
 from runner.data.rows import Rows
 from runner.errors import UserError
 
@@ -109,6 +109,6 @@ def load_from_hub(data: Data, commit: Commit, name: str) -> tuple[Rows, Rows | N
         refused = "" if isinstance(answer, str) else refusal(answer)
 
     def load(split: str) -> Rows:
-        return load_rows(data.id, data.config, split, name=name, revision=commit.id, refused=refused)
+        return load_rows(Request(data.id, data.config, split, name, revision=commit.id, refused=refused))
 
     return load(data.split), load(data.validation_split) if data.validation_split else None

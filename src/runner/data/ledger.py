@@ -44,8 +44,9 @@ class Lost:
 
 @dataclass(frozen=True)
 class Quarantined:
-    """A row set aside as unreadable; ``row`` counts from 0."""
+    """A row set aside as unreadable; ``row`` counts from 0 within ``source``."""
 
+    source: str
     row: int
     id: str
     reason: str
@@ -108,7 +109,8 @@ def render(ledger: Ledger) -> str:
     """The ledger as text of at most 100 columns, ending without a newline."""
     parts = [_head(ledger), _splits(ledger), _rows(ledger), _lengths(ledger), _lost(ledger), _origins(ledger)]
     if ledger.quarantined:
-        parts.append("quarantined\n" + "\n".join(f"  row {q.row} {q.id}: {q.reason}" for q in ledger.quarantined))
+        rows = [f"  {row.source} row {row.row} (id {row.id or 'none'}): {row.reason}" for row in ledger.quarantined]
+        parts.append("\n".join(["set aside as unreadable", *rows]))
     if ledger.notes:
         parts.append("\n".join(f"note: {note}" for note in ledger.notes))
     return "\n\n".join(part for part in parts if part)
@@ -177,7 +179,7 @@ def _bars(counts: Mapping[str, int], total: int) -> str:
     for name, count in sorted(counts.items(), key=lambda item: -item[1])[:12]:
         share = count / total if total else 0.0
         bar = "█" * round(BAR_WIDTH * share)
-        lines.append(f"  {(name or '(none)')[:40]:<40} {bar:<{BAR_WIDTH}} {count:>9,} {share:>7.2%}")
+        lines.append(f"  {(name or '(none)')[:44]:<44} {bar:<{BAR_WIDTH}} {count:>9,} {share:>7.2%}")
     if len(counts) > 12:
         lines.append(f"  and {len(counts) - 12} more")
     return "\n".join(lines)

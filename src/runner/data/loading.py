@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from runner.data.rows import Rows
@@ -19,37 +20,44 @@ SPLIT_FAULTS = ("corresponds to no data", "Split name should match", "slice boun
 _LISTED = re.compile(r"\[(.*)\]", re.DOTALL)
 
 
-def load_rows(
-    path: str,
-    config: str | None,
-    split: str,
-    *,
-    name: str,
-    cache: Path | None = None,
-    file: Path | None = None,
-    revision: str | None = None,
-    refused: str = "",
-) -> Rows:
-    """The rows of ``split``, memory-mapped; no column is read yet.
+@dataclass(frozen=True)
+class Request:
+    """One split of one set: ``path`` is a folder, a hub id, or the kind of ``file``; ``name`` says it in messages.
 
-    ``cache`` takes the Arrow copy of local files; None leaves it in the Hugging Face cache.  ``refused``: why
-    the hub cannot be asked, so that only its cached copy of ``revision`` counts.  UserError for an unknown
-    split or configuration (naming those present), unreadable files, and a hub that does not answer.
+    ``cache`` takes the Arrow copy of local files; None leaves it in the Hugging Face cache.  ``refused``: why the
+    hub cannot be asked, so that only its cached copy of ``revision`` counts.
+    """
+
+    path: str
+    config: str | None
+    split: str
+    name: str
+    cache: Path | None = None
+    file: Path | None = None
+    revision: str | None = None
+    refused: str = ""
+
+
+def load_rows(request: Request) -> Rows:
+    """The rows of the split, memory-mapped; no column is read yet.
+
+    UserError for an unknown split or configuration (naming those present), unreadable files, and a hub that
+    does not answer.
     """
     import datasets
 
-    with _quiet(), _told(split, config, name, refused), _cache_only(bool(refused)):
+    with _quiet(), _told(request), _cache_only(bool(request.refused)):
         found = datasets.load_dataset(
-            path,
-            config,
-            split=split,
-            data_files={"train": [str(file)]} if file else None,
-            cache_dir=str(cache / "arrow") if cache else None,
-            revision=revision,
+            request.path,
+            request.config,
+            split=request.split,
+            data_files={"train": [str(request.file)]} if request.file else None,
+            cache_dir=str(request.cache / "arrow") if request.cache else None,
+            revision=request.revision,
         )
-        if refused and not all(str(revision) in file["filename"] for file in found.cache_files):
-            raise unreachable(name, f"{refused}; another commit is in the cache")
-        return Rows(found.data.table, name)
+        if request.refused and not all(str(request.revision) in file["filename"] for file in found.cache_files):
+            raise unreachable(request.name, f"{request.refused}; another commit is in the cache")
+        return Rows(found.data.table, request.name)
 
 
 @contextmanager
@@ -87,31 +95,38 @@ def _quiet() -> Iterator[None]:
 
 
 @contextmanager
-def _told(split: str, config: str | None, name: str, refused: str) -> Iterator[None]:
+def _told(request: Request) -> Iterator[None]:
     import datasets.exceptions
     from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # of whichever HTTP library it uses
 
     try:
         yield
     except datasets.exceptions.DatasetNotFoundError as error:
-        raise not_found(name, refusal(error)) from error
+        raise not_found(request.name, refusal(error)) from error
     except (ConnectionError, HTTPError) as error:
-        raise unreachable(name, refused or refusal(error)) from error
+        raise unreachable(request.name, request.refused or refusal(error)) from error
     except (ValueError, OSError, datasets.exceptions.DatasetsError, StopIteration, AssertionError) as error:
-        told = _in_our_words(error, split, config, name)
-        raise (unreachable(name, refused) if refused and told.what.startswith(UNREADABLE) else told) from error
+        told = _in_our_words(error, request)
+        if request.refused and told.what.startswith(UNREADABLE):
+            told = unreachable(request.name, request.refused)
+        raise told from error
 
 
-def _in_our_words(error: BaseException, split: str, config: str | None, name: str) -> RunnerError:
-    text = refusal(error)
+def _in_our_words(error: BaseException, request: Request) -> RunnerError:
+    text, name = refusal(error), request.name
     listed = _LISTED.search(str(error))
     present = listed.group(1).replace("'", "") if listed else ""
     if "nknown split" in text:
-        return UserError(f"split {split} does not exist", name, f"data.split is one of: {present}")
+        return UserError(f"split {request.split} does not exist", name, f"data.split is one of: {present}")
     if "BuilderConfig" in text or "Config name is missing" in text:
-        return UserError(f"configuration {config} does not exist", name, f"data.config is one of: {present}")
+        return UserError(
+            f"configuration {request.config or '(none named)'} does not exist",
+            name,
+            f"data.config is one of: {present}",
+        )
     if any(sign in text for sign in SPLIT_FAULTS):
-        return UserError(f"split {split} cannot be read: {text}", name, "write a split as train or train[600:974]")
+        remedy = "write a split as train or train[600:974]"
+        return UserError(f"split {request.split} cannot be read: {text}", name, remedy)
     root = error.__cause__ or error
     if isinstance(root, OSError) and root.errno == errno.ENOSPC:
         return DoesNotFit("the disk is full", name, "free space, or move the cache (HF_HOME)")

@@ -38,7 +38,7 @@ from runner.data.store import fault_of, locked, publishing
 from runner.data.template import template_fingerprint
 from runner.errors import UserError
 
-LAYOUT = 1  # raise it with any change of what is written or how rows are chosen
+LAYOUT = 2  # raise it with any change of what is written or how rows are chosen
 IN_HELD_OUT = "its question is in the validation split"
 
 

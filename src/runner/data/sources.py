@@ -4,6 +4,7 @@ A source is located first (cheap, names its content) and loaded only if nothing 
 """
 
 import hashlib
+import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,9 +13,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from runner.config.job import Data
 from runner.data.hub import commit_of, load_from_hub
-from runner.data.loading import load_rows, refusal
+from runner.data.loading import Request, load_rows, refusal
 from runner.data.rows import Rows
 from runner.errors import UserError
 
@@ -85,8 +89,6 @@ def _generate(generator: Any, data: Data) -> tuple[Rows, Rows | None]:
 
 
 def _in_memory(rows: Iterator[dict[str, str]], name: str) -> Rows:
-    import pyarrow as pa
-
     return Rows(pa.Table.from_pylist(list(rows)), name)
 
 
@@ -144,11 +146,11 @@ def _mark(file: Path) -> str:
 
 def _load_local(data: Data, path: Path, cache: Path) -> tuple[Rows, Rows | None]:
     def load(split: str) -> Rows:
+        name = f"{data.id} split {split}"
         with _naming_the_file(path):
             if path.is_dir():
-                return load_rows(str(path), data.config, split, name=f"{data.id} split {split}", cache=cache)
-            kind = _SUFFIXES[path.suffix]
-            return load_rows(kind, None, split, name=f"{data.id} split {split}", cache=cache, file=path)
+                return load_rows(Request(str(path), data.config, split, name, cache))
+            return load_rows(Request(_SUFFIXES[path.suffix], None, split, name, cache, file=path))
 
     return load(data.split), load(data.validation_split) if data.validation_split else None
 
@@ -167,9 +169,6 @@ def _naming_the_file(path: Path) -> Iterator[None]:
 
 
 def _fault_inside(file: Path) -> str | None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     if _SUFFIXES[file.suffix] == "parquet":
         try:
             for _ in pq.ParquetFile(file).iter_batches(batch_size=256):
@@ -181,8 +180,6 @@ def _fault_inside(file: Path) -> str | None:
 
 
 def _broken_line(file: Path) -> str | None:
-    import json
-
     with file.open("rb") as stream:
         for number, line in enumerate(stream, start=1):
             try:
