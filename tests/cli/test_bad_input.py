@@ -183,7 +183,8 @@ def test_the_installed_program_ends_the_same(tmp_path: Path, words: tuple[str, .
     assert done.stdout == ""
 
 
-def test_a_reader_that_leaves_early_is_no_error() -> None:
-    command = f"{sys.executable} -m runner schema | true"
+@pytest.mark.parametrize("words", ["schema", "--help", ""])  # more than a buffer of output, less, and our own text
+def test_a_reader_that_leaves_early_is_no_error(words: str) -> None:
+    command = f"{sys.executable} -m runner {words} | true"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("", "")

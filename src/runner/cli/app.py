@@ -4,7 +4,6 @@ Each command is in a module of its own and imports what is heavy only when it is
 """
 
 import io
-import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -15,6 +14,7 @@ from typer.exceptions import TyperException
 from runner.cli import data, doctor, fetch, plan, runs, schema, train
 from runner.errors import Interrupted, JobFileError, RunnerError, Stopped
 
+INTERRUPTED = 130
 FIRST_STEPS = """\
 runner fine-tunes code models with QLoRA, from one job file. Three first things to type:
 
@@ -77,18 +77,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _run(words: list[str], *, debug: bool) -> int:
     try:
         code = app(words, prog_name="runner", standalone_mode=False)
-        sys.stdout.flush()
     except RunnerError as error:
         return _told(error, debug=debug)
     except TyperException as error:
         return _misspelt(error)
-    except KeyboardInterrupt:
-        return _line("interrupted", 130)
-    except typer.Abort:
-        return _line("aborted", 130)
-    except BrokenPipeError:  # `runner runs | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+    if code == INTERRUPTED:  # what typer makes of a KeyboardInterrupt; nothing was being trained
+        return _line("interrupted", INTERRUPTED)
     return code if isinstance(code, int) else 0
 
 

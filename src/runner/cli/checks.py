@@ -19,6 +19,7 @@ GIB = 2**30
 LEAST_DISK_GIB = 2.0  # the demo's runs and caches take 0.1 GiB, a 3B model 6 GiB
 LEAST_SHM_GIB = 1.0  # Ray keeps objects there, NCCL its buffers; Docker gives 0.06 GiB by default
 HUB_TIMEOUT_S = 5.0
+DEVICES = Path("/dev")
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def check_devices() -> list[Check]:
 
     if torch.cuda.is_available():
         return [_gpu(index) for index in range(torch.cuda.device_count())]
-    gpus = sorted(path.name for path in Path("/dev").glob("nvidia[0-9]*"))
+    gpus = sorted(path.name for path in DEVICES.glob("nvidia[0-9]*"))
     if gpus:
         found = f"{', '.join(gpus)} present, torch {torch.__version__} finds no CUDA device"
         return [Check("device", "fail", found, "install torch's CUDA build and a driver that it supports (nvidia-smi)")]

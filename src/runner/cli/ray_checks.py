@@ -21,10 +21,11 @@ SAFE = "stop it with `ray stop`, or start it again with RAY_AUTH_MODE=token"
 
 @dataclass(frozen=True)
 class RayProcess:
-    """One process of a Ray cluster on this machine, by its command line."""
+    """One process of a Ray cluster on this machine, by its command line and environment."""
 
     owner: str
     words: tuple[str, ...]
+    access: str  # the value of RAY_AUTH_MODE it was started with; empty when it cannot be read
 
     def option(self, name: str) -> str | None:
         """The value of ``--name=value`` or ``--name value``."""
@@ -52,8 +53,11 @@ def check_clusters(processes: Path = Path("/proc")) -> list[Check]:
 def _cluster(head: RayProcess) -> Check:
     port = head.option("gcs_server_port") or "?"
     host = head.option("node-ip-address") or "127.0.0.1"
+    found = f"one runs at {host}:{port}, owner {head.owner}, access {head.access or 'unknown'}"
+    if head.access not in ("token", ""):
+        return Check("ray cluster", "fail", found, f"anyone who reaches it can run code; {SAFE}")
     remedy = "it is joined only when a cluster file gives its address; `ray stop` ends it"
-    return Check("ray cluster", "note", f"one runs at {host}:{port}, started by {head.owner}", remedy)
+    return Check("ray cluster", "note", found, remedy)
 
 
 def _dashboard(process: RayProcess) -> Check:
@@ -91,8 +95,17 @@ def ray_processes(processes: Path, program: str) -> list[RayProcess]:
         except OSError:
             continue  # the process has ended, or is another user's
         if any(re.search(rf"/ray/.*{re.escape(program)}$", word) for word in words[:4]):
-            found.append(RayProcess(owner, tuple(words)))
+            found.append(RayProcess(owner, tuple(words), _access(folder / "environ")))
     return found
+
+
+def _access(environ: Path) -> str:
+    """``token``, ``disabled``; empty for another user's process, and for one whose environment does not say."""
+    try:
+        settings = environ.read_bytes().split(b"\0")
+    except OSError:
+        return ""
+    return next((line.partition(b"=")[2].decode() for line in settings if line.startswith(b"RAY_AUTH_MODE=")), "")
 
 
 def _user(number: int) -> str:

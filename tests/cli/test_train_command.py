@@ -1,0 +1,152 @@
+"""`runner train` from words to the call of `launch`, and from every ending to its lines and exit code."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import runner.distributed
+from runner import errors
+from runner.cli import main
+from runner.config.job import Job
+from runner.config.load import job_hash, load_job
+from runner.distributed import Outcome
+from runner.runs import JobRecord, MetricsLog, open_run
+
+Launch = Callable[..., Outcome]
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as end:
+        main(words)
+    shown = capsys.readouterr()
+    assert isinstance(end.value.code, int)
+    return end.value.code, shown.out, shown.err
+
+
+def finished_run(job: Job, storage: Path) -> Outcome:
+    """A folder such as a launch leaves."""
+    record = JobRecord(job.model_dump(mode="json"), job_hash(job))
+    with open_run(storage, job.name, job=record, resume="never") as opened:
+        log = MetricsLog(opened.folder.metrics_file)
+        for step in range(4):
+            log.append({"kind": "validation", "step": step, "loss": 3.0 - step / 2})
+        log.close()
+        opened.record("finished", step=3, steps=3, reason="finished")
+    return Outcome(opened.folder.root, "finished", 3)
+
+
+@pytest.fixture
+def launched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[dict[str, Any]]:
+    """What ``launch`` was called with; it leaves the folder of a finished run."""
+    calls: list[dict[str, Any]] = []
+
+    def launch(job: Job, cluster: Any, **options: Any) -> Outcome:
+        calls.append({"job": job, "cluster": cluster, **options})
+        return finished_run(job, tmp_path / "stored")
+
+    monkeypatch.setattr(runner.distributed, "launch", launch)
+    return calls
+
+
+def test_the_options_reach_the_launch(
+    capsys: pytest.CaptureFixture[str], launched: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    profile = tmp_path / "cluster.yaml"
+    profile.write_text("workers: 4\nmax_failures: 7\nstorage: elsewhere\n")
+    words = ["--cluster", str(profile), "--workers", "2", "--storage", str(tmp_path), "--name", "mine"]
+    code, out, _ = run(capsys, "train", "-o", "train.steps=12", *words, "--resume", "must")
+    assert code == 0
+    (call,) = launched
+    assert (call["job"].name, call["job"].train.steps, call["resume"]) == ("mine", 12, "must")
+    cluster = call["cluster"]
+    assert (cluster.workers, cluster.max_failures, cluster.storage) == (2, 7, str(tmp_path))
+    assert "mine  finished at step 3 of 3" in out
+    assert (tmp_path / "stored" / "mine" / "loss.svg").is_file()
+
+
+def test_the_resolved_job_is_printed_as_a_file_that_runs_again(
+    capsys: pytest.CaptureFixture[str], launched: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    _, out, _ = run(capsys, "train", "-o", "lora.rank=4", "-o", "train.tokens_per_step=4096")
+    printed = out.partition("\n\n")[0]
+    again = tmp_path / "again.yaml"
+    again.write_text(printed)
+    assert load_job(again) == launched[0]["job"]
+    assert set(yaml.safe_load(printed)) == set(Job.model_fields)
+    assert "tokens a step = 4 buffers x 1,024 = 4,096" in out
+
+
+def test_a_dry_run_launches_nothing_and_writes_no_run(
+    capsys: pytest.CaptureFixture[str],
+    launched: list[dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    planned: list[tuple[Job, bool]] = []
+    monkeypatch.setattr("runner.cli.plan.show_plan", lambda job, _, *, measure: planned.append((job, measure)))
+    code, out, _ = run(capsys, "train", "--dry-run")
+    assert (code, launched, [measure for _, measure in planned]) == (0, [], [False])
+    assert "tokens in all" in out
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "begins"),
+    [
+        (errors.UserError("w", "x", "r"), 2, "error: w; x; r"),
+        (errors.DoesNotFit("w", "x", "r"), 3, "error: w; x; r"),
+        (errors.TrainingFailed("w\nsecond line", "x", "r"), 4, "error: w second line; x; r"),
+        (errors.Diverged("w", "x", "r"), 5, "error: w; x; r"),
+        (errors.Stopped("stopped after step 3", "x", "r"), 75, "stopped after step 3; x; r"),
+        (errors.Interrupted("stopped after step 3", "x", "r"), 130, "stopped after step 3; x; r"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_each_ending_has_its_exit_code_and_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, begins: str
+) -> None:
+    def launch(*_: object, **__: object) -> Outcome:
+        raise error
+
+    monkeypatch.setattr(runner.distributed, "launch", launch)
+    ended, _, said = run(capsys, "train")
+    assert ended == code
+    assert said.strip() == begins
+
+
+def test_runs_and_show_tell_what_lies_in_a_storage_folder(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    code, out, _ = run(capsys, "runs", "--storage", str(tmp_path))
+    assert (code, "no runs in" in out) == (0, True)
+    finished_run(Job(name="first"), tmp_path)
+    finished_run(Job(name="second"), tmp_path)
+    _, out, _ = run(capsys, "runs", "--storage", str(tmp_path))
+    rows = {line.split()[0]: line.split() for line in out.splitlines()[1:]}
+    assert set(rows) == {"first", "second"}
+    assert rows["first"][1:4] == ["finished", "3/3", "1.5000"]
+    _, out, _ = run(capsys, "show", "first", "--storage", str(tmp_path))
+    assert "3.0000" in out
+    assert f"runner show first --storage {tmp_path}" in out
+
+
+def test_a_stopped_run_is_told_how_to_go_on(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    job = Job(name="half")
+    with open_run(
+        tmp_path, job.name, job=JobRecord(job.model_dump(mode="json"), job_hash(job)), resume="never"
+    ) as run_:
+        run_.record("stopped", step=2, steps=9, reason="SIGTERM")
+    _, out, _ = run(capsys, "show", "half", "--storage", str(tmp_path))
+    assert f"runner train {tmp_path}/half/job.yaml --storage {tmp_path} --resume must" in out
+
+
+def test_the_schema_is_printed_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    import json
+
+    from runner.config.load import schema
+
+    code, out, _ = run(capsys, "schema")
+    assert (code, json.loads(out)) == (0, schema())
