@@ -34,15 +34,20 @@ Storage: TypeAlias = Annotated[
 
 
 def named_job(file: Path | None, overrides: list[str] | None, name: str | None = None) -> "Job":
-    """The checked job of the command line; raises ``UserError`` for what is wrong with it."""
+    """The checked job of the command line, warned of on standard error; ``UserError`` for what is wrong with it."""
+    from runner.config.ignored import ignored_settings
     from runner.config.load import load_job
 
-    if name is None:
-        return load_job(file, overrides or ())
-    from runner.runs.folder import check_name
+    given = list(overrides or ())
+    if name is not None:
+        from runner.runs.folder import check_name
 
-    check_name(name)
-    return load_job(file, [*(overrides or ()), f'name="{name}"'])
+        check_name(name)
+        given.append(f'name="{name}"')
+    job = load_job(file, given)
+    for line in ignored_settings(job):
+        typer.echo(f"warning: {line}", err=True)
+    return job
 
 
 def named_cluster(file: Path | None, workers: int | None, storage: str | None) -> "Cluster":
