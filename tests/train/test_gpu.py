@@ -1,0 +1,124 @@
+"""The step on a GPU: against plain PEFT and bitsandbytes, and stopped and resumed."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from test_loop import Recorder, small_job
+from torch import Tensor, nn
+
+from conftest import pack_of, tiny_starcoder2
+from runner.config.job import Job
+from runner.plan.settings import Settings
+from runner.runs import RunFolder
+from runner.train import World, train
+from runner.train.batches import StepBatch, learned_tokens, micro_batch
+from runner.train.optimizer import FlatAdamW
+from runner.train.setup import build_model
+from runner.train.step import losses_of, train_step
+from runner.train.weights import FlatWeights
+
+LENGTHS = (40, 17, 71)
+CAPACITY = 128
+FORMS = [
+    Settings("dequantized", 1, "none", compiled=True, activation_budget=0.5),
+    Settings("dequantized", 1, "layers", compiled=False, activation_budget=1.0),
+    Settings("nf4", 1, "layers", compiled=False, activation_budget=1.0),
+]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("base")
+    model: Any = tiny_starcoder2(hidden_size=256, intermediate_size=1024, num_hidden_layers=3)
+    model.to(torch.bfloat16).save_pretrained(folder)
+    return folder
+
+
+def job_on(folder: Path) -> Job:
+    return Job.model_validate(
+        {
+            "model": {"id": str(folder), "quantization": "nf4"},
+            "data": {"max_length": CAPACITY},
+            "lora": {"rank": 8},
+            "train": {"tokens_per_step": CAPACITY, "clip": None},
+        }
+    )
+
+
+def randomized(model: nn.Module) -> nn.Module:
+    """Adapter B starts at zero, where A has no gradient: give it values."""
+    generator = torch.Generator().manual_seed(3)
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            parameter.data.copy_(0.02 * torch.randn(parameter.shape, generator=generator))
+    return model
+
+
+def reference(folder: Path, model: nn.Module, ids: list[Tensor], learned: list[Tensor]) -> dict[str, Tensor]:
+    """Loss and adapter gradients of transformers + PEFT + bitsandbytes, each document alone, full logits."""
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    nf4 = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )
+    plain = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.bfloat16, quantization_config=nf4, device_map={"": 0}, attn_implementation="eager"
+    )
+    peft: Any = get_peft_model(plain, LoraConfig(r=8, lora_alpha=32, target_modules="all-linear"))
+    values = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    for name, parameter in peft.named_parameters():
+        if parameter.requires_grad:
+            parameter.data.copy_(values[name].data)
+    count = sum(int(mask.sum()) for mask in learned)
+    total = torch.zeros((), device="cuda")
+    for document, mask in zip(ids, learned, strict=True):
+        logits = peft(input_ids=document[None].cuda()).logits[0, :-1].float()
+        losses = torch.nn.functional.cross_entropy(logits, document[1:].cuda(), reduction="none")
+        total = total + losses[mask[1:].cuda()].sum() / count
+    total.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    gradients = {name: p.grad.float() for name, p in peft.named_parameters() if p.grad is not None}
+    return {"loss": total.detach(), **gradients}
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("form", FORMS, ids=["compiled", "recomputed", "nf4"])
+def test_loss_and_every_adapter_gradient_equal_plain_peft(base: Path, form: Settings) -> None:
+    job, world, pack = job_on(base), World(), pack_of(LENGTHS, capacity=CAPACITY)
+    model = randomized(build_model(job, form, world.device))
+    optimizer = FlatAdamW(FlatWeights(model), job.train)
+    batch = StepBatch(1, iter([micro_batch([pack], 0, world.device)]), learned_tokens(pack), (0,))
+    record = train_step(model, optimizer, batch, world, rate=0.0, seed=1, stop=False)
+    pieces = [torch.from_numpy(part) for part in (pack.ids.astype("int64"), pack.parts)]
+    documents = list(pieces[0].split(list(pack.lengths)))[: len(LENGTHS)]
+    learned = [mask != 0 for mask in pieces[1].split(list(pack.lengths))][: len(LENGTHS)]
+    expected = reference(base, model, documents, learned)
+    assert losses_of(record.tolist()).loss == pytest.approx(float(expected["loss"]), rel=5e-3)
+    worst = 0.0
+    for name, gradient in optimizer.weights.named(optimizer.weights.gradient):
+        error = float((gradient - expected[name]).norm() / expected[name].norm())
+        worst = max(worst, error)
+    print(f"largest relative error of {len(optimizer.weights.slots)} gradients: {worst:.1e}")
+    assert worst < 5e-2
+
+
+@pytest.mark.gpu
+def test_a_stopped_run_goes_on_with_the_same_losses_on_a_gpu(tmp_path: Path) -> None:
+    job = small_job(train__micro_batch="auto")
+    runs: dict[str, dict[int, Any]] = {}
+    for name, stops in (("whole", [None]), ("stopped", [5, None])):
+        (tmp_path / name).mkdir()
+        losses: dict[int, Any] = {}
+        for stop in stops:
+            recorder = Recorder(stop)
+            train(job, RunFolder(tmp_path / name), World(), recorder, cache=tmp_path / "cache")
+            losses |= recorder.losses()
+        runs[name] = losses
+    worst = max(abs(runs["whole"][step] - runs["stopped"][step]) for step in runs["whole"])
+    print(f"largest difference of a loss after a resume on a GPU: {worst:.1e}")
+    assert worst < 1e-3
