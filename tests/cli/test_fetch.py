@@ -120,6 +120,40 @@ def test_a_fetched_model_is_found_when_the_hub_is_gone(fetches: Fetches) -> None
     assert (Path(done.stdout.strip()) / "config.json").read_text() == "{}"
 
 
+REACH = """
+import sys
+from runner.cli import download
+from runner.cli.ready import reach_model
+from runner.config.job import Model
+from runner.errors import UserError
+from huggingface_hub import constants
+download.PAUSES_S = (0.0, 0.1)
+try:
+    reach_model(Model(id=sys.argv[1]))
+except UserError as error:
+    print("refused:", error)
+print("offline:", constants.HF_HUB_OFFLINE)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("some/good", ["offline: True"]),
+        ("some/other", ["refused: ", "offline: False"]),
+        ("builtin:tiny-starcoder2", ["offline: False"]),
+    ],
+)
+def test_without_a_hub_a_job_uses_the_cache_and_asks_no_more(fetches: Fetches, name: str, said: list[str]) -> None:
+    environment = os.environ | {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(fetches.home / "hf")}
+    words = [sys.executable, "-c", REACH, name]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
+    lines = done.stdout.splitlines()
+    assert len(lines) == len(said)
+    assert all(line.startswith(start) for line, start in zip(lines, said, strict=True))
+    assert ("is taken from the cache" in done.stderr) == (said == ["offline: True"])
+
+
 def test_a_hub_that_is_not_there_is_told_in_time(tmp_path: Path) -> None:
     began = time.monotonic()
     ended = fetch_all("http://127.0.0.1:9", tmp_path, ("good",))["good"]

@@ -48,6 +48,7 @@ def launched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[dict[str, 
         return finished_run(job, tmp_path / "stored")
 
     monkeypatch.setattr(runner.distributed, "launch", launch)
+    monkeypatch.setattr("runner.cli.train.prepared_data", lambda job: calls.append({"prepared": job}))
     return calls
 
 
@@ -59,7 +60,8 @@ def test_the_options_reach_the_launch(
     words = ["--cluster", str(profile), "--workers", "2", "--storage", str(tmp_path), "--name", "mine"]
     code, out, _ = run(capsys, "train", "-o", "train.steps=12", *words, "--resume", "must")
     assert code == 0
-    (call,) = launched
+    prepared, call = launched
+    assert prepared["prepared"] == call["job"]
     assert (call["job"].name, call["job"].train.steps, call["resume"]) == ("mine", 12, "must")
     cluster = call["cluster"]
     assert (cluster.workers, cluster.max_failures, cluster.storage) == (2, 7, str(tmp_path))
@@ -74,7 +76,7 @@ def test_the_resolved_job_is_printed_as_a_file_that_runs_again(
     printed = out.partition("\n\n")[0]
     again = tmp_path / "again.yaml"
     again.write_text(printed)
-    assert load_job(again) == launched[0]["job"]
+    assert load_job(again) == launched[1]["job"]
     assert set(yaml.safe_load(printed)) == set(Job.model_fields)
     assert "tokens a step = 4 buffers x 1,024 = 4,096" in out
 
@@ -92,6 +94,28 @@ def test_a_dry_run_launches_nothing_and_writes_no_run(
     assert (code, launched, [measure for _, measure in planned]) == (0, [], [False])
     assert "tokens in all" in out
     assert list(tmp_path.iterdir()) == []
+
+
+def test_workers_elsewhere_are_left_to_prepare_the_data_themselves(
+    capsys: pytest.CaptureFixture[str], launched: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    profile = tmp_path / "cluster.yaml"
+    profile.write_text("address: head:6379\n")
+    assert run(capsys, "train", "--cluster", str(profile))[0] == 0
+    assert [set(call) & {"prepared", "job"} for call in launched] == [{"job"}]
+
+
+def test_data_that_cannot_be_read_ends_before_anything_is_launched(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(runner.distributed, "launch", lambda *_, **__: pytest.fail("launched"))
+    monkeypatch.setattr("runner.cli.ready.CACHE", tmp_path / "cache")
+    page = tmp_path / "rows.jsonl"
+    page.write_text("<html>Please sign in</html>")
+    code, _, said = run(capsys, "train", "-o", f"data.id={page}")
+    assert code == 2
+    assert "holds HTML" in said
+    assert str(page) in said
 
 
 @pytest.mark.parametrize(
@@ -114,6 +138,7 @@ def test_each_ending_has_its_exit_code_and_one_line(
         raise error
 
     monkeypatch.setattr(runner.distributed, "launch", launch)
+    monkeypatch.setattr("runner.cli.train.prepared_data", lambda _: None)
     ended, _, said = run(capsys, "train")
     assert ended == code
     assert said.strip() == begins

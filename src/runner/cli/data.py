@@ -3,13 +3,12 @@
 Counting and showing is done in ``runner.data``.
 """
 
-import sys
 from typing import Annotated
 
 import typer
 
-from runner.cli.options import CACHE, JobFile, Overrides, named_job
-from runner.cli.ticker import Ticker
+from runner.cli.options import JobFile, Overrides, named_job
+from runner.cli.ready import prepared_data
 
 
 def data(
@@ -21,13 +20,10 @@ def data(
 ) -> None:
     """Show what becomes of the rows and tokens of a job's data."""
     settings = named_job(job, override)
-    from runner.data import prepare
-    from runner.data.ledger import render
-    from runner.data.preview import preview as shown
-    from runner.model.tokenizer import load_encoder
+    encoder, prepared = prepared_data(settings)
+    from runner.data import preview as shown
+    from runner.data import render
 
-    encoder = load_encoder(settings.model)
-    prepared = prepare(settings.data, encoder, cache=CACHE.expanduser(), progress=Ticker(sys.stderr))
     typer.echo(render(prepared.ledger))
     if preview:
         typer.echo(f"\n{shown(prepared, encoder, preview)}")

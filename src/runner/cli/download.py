@@ -51,9 +51,9 @@ def fetch_model(model: Model) -> Fetched:
         return Fetched("model", model.id, located, IN_PACKAGE)
     if Path(located).is_dir():
         return Fetched("model", model.id, located, _licence_beside(Path(located)))
-    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub import snapshot_download
 
-    info = asked(lambda: HfApi().model_info(model.id, revision=model.revision, files_metadata=True), model.id, "model")
+    info = ask_for_model(model)
     files = [file for file in info.siblings or () if _is_read(file.rfilename)]
     if model.weights == "pretrained" and not any(file.rfilename.endswith(".safetensors") for file in files):
         raise UserError(
@@ -75,6 +75,35 @@ def fetch_model(model: Model) -> Fetched:
         "model",
     )
     return Fetched("model", model.id, str(folder), _licence(info), str(info.sha), size)
+
+
+def is_on_hub(model: Model) -> bool:
+    """Whether ``model`` is neither embedded nor a folder; ``UserError`` for a path or name that does not exist."""
+    from runner.model.source import locate
+
+    return not Path(locate(model.id)).is_dir()
+
+
+def is_cached(model: Model) -> bool:
+    """Whether every file of ``model`` that training reads lies in the hub's cache."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    kinds = [kind for kind in MODEL_FILES if model.weights == "pretrained" or kind != "*.safetensors"]
+    try:
+        snapshot_download(
+            model.id, revision=model.revision, allow_patterns=kinds, ignore_patterns="*/*", local_files_only=True
+        )
+    except LocalEntryNotFoundError:
+        return False
+    return True
+
+
+def ask_for_model(model: Model) -> Any:
+    """The hub's record of ``model``: its commit, files and tags; ``UserError`` in one line within 32 s."""
+    from huggingface_hub import HfApi
+
+    return asked(lambda: HfApi().model_info(model.id, revision=model.revision, files_metadata=True), model.id, "model")
 
 
 def fetch_data(data: Data, cache: Path) -> Fetched:

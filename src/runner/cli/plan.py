@@ -3,13 +3,12 @@
 Calculating is ``runner.plan``'s, measuring ``runner.train.probe``'s.
 """
 
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from runner.cli.options import CACHE, ClusterFile, JobFile, Overrides, Workers, named_cluster, named_job
-from runner.cli.ticker import Ticker
+from runner.cli.ready import prepared_data
 
 if TYPE_CHECKING:
     from runner.config.cluster import Cluster
@@ -31,17 +30,15 @@ def plan(
 
 def show_plan(job: "Job", cluster: "Cluster", *, measure: bool) -> None:
     """Print the plan of ``job``; with ``measure`` a few real steps are run for its times."""
+    _, prepared = prepared_data(job)
     import torch
 
-    from runner.data import prepare
-    from runner.model.tokenizer import load_encoder
     from runner.plan import limit_memory, make_plan, present_device, read_geometry, render, settle
 
     if cluster.gpu_memory_gib is not None and torch.cuda.is_available():
         limit_memory(torch.device("cuda"), cluster.gpu_memory_gib)
     geometry, device = read_geometry(job), present_device()
     chosen = settle(job, geometry, device, ranks=cluster.workers)
-    prepared = prepare(job.data, load_encoder(job.model), cache=CACHE.expanduser(), progress=Ticker(sys.stderr))
     timing = None
     if measure:
         from runner.train.probe import probe

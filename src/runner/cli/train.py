@@ -22,6 +22,7 @@ from runner.cli.options import (
     named_cluster,
     named_job,
 )
+from runner.cli.ready import prepared_data
 
 if TYPE_CHECKING:
     from runner.config.cluster import Cluster
@@ -56,6 +57,8 @@ def train(
 
         show_plan(settings, profile, measure=False)
         return
+    if profile.address is None:  # workers elsewhere have caches of their own
+        prepared_data(settings)
     from runner.cli.watching import Watching
     from runner.distributed import launch
 
