@@ -3,6 +3,7 @@
 Reading runs is ``runner.runs``'s, drawing them ``runner.report``'s.
 """
 
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,8 @@ from runner.cli.train import show_run
 
 if TYPE_CHECKING:
     from runner.runs.listing import RunSummary
+
+REASON = 60  # columns; all of it is shown by `runner show`
 
 
 def runs(storage: Storage = None) -> None:
@@ -34,7 +37,8 @@ def _row(summary: "RunSummary", widest: int) -> str:
     steps = f"{summary.step:,}/{summary.steps:,}"
     best = f"{summary.best_validation_loss:.4f}" if summary.best_validation_loss is not None else "-"
     changed = summary.changed[:19].replace("T", " ")
-    return f"{summary.name:{widest}}  {summary.state:8}  {steps:>13}  {best:>9}  {changed:19}  {summary.reason}"
+    reason = textwrap.shorten(summary.reason, REASON)
+    return f"{summary.name:{widest}}  {summary.state:8}  {steps:>13}  {best:>9}  {changed:19}  {reason}"
 
 
 def show(

@@ -1,11 +1,11 @@
-"""A job from its file and the command line, its hash, its differences from another, and its JSON Schema.
+"""A job from its file and the command line, its hash, and its JSON Schema.
 
 What the keys mean is in ``job``; how a file is read and checked in ``document`` and ``faults``.
 """
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,27 +40,6 @@ def job_hash(job: Job) -> str:
     """64 hex digits, equal exactly for jobs whose every key is equal; defaults and file layout do not matter."""
     canonical = json.dumps(job.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
-
-
-def job_differences(a: Job, b: Job) -> tuple[str, ...]:
-    """Each key in which the jobs differ, as ``train.steps: 100 -> 200``, in the order of the job's fields."""
-    before, after = _flat(a.model_dump(mode="json")), _flat(b.model_dump(mode="json"))
-    keys = dict.fromkeys([*before, *after])
-    return tuple(
-        f"{key}: {before.get(key, 'absent')} -> {after.get(key, 'absent')}"
-        for key in keys
-        if before.get(key) != after.get(key)
-    )
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    flat: dict[str, str] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = json.dumps(value, ensure_ascii=False)
-    return flat
 
 
 def schema() -> dict[str, Any]:
