@@ -39,7 +39,8 @@ def launch(job: Job, cluster: Cluster, *, resume: Resume, follow: Follow, launch
         if run.status == "finished":
             return _finished_before(run)
         run.folder.inside(STOP_FILE).unlink(missing_ok=True)
-        with StopSignals(run.folder.inside(STOP_FILE)) as signals, ray_session(cluster) as resources:
+        # Ray takes SIGTERM for itself when it starts: ours must come after
+        with ray_session(cluster) as resources, StopSignals(run.folder.inside(STOP_FILE)) as signals:
             assignment = _assignment(job, run.folder, cluster, resources, cache, launched_at)
             _fit(assignment, cluster, resources, signals, lambda ended: follow(run.folder, ended))
         return _settled(run, job, assignment, signals)
