@@ -1,5 +1,6 @@
 """Counting solved questions: what is taken from an answer, and what is counted."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,6 +27,13 @@ def body(question_id: str) -> str:
     return question_of(question_id).output.removeprefix("<think>\n")
 
 
+def question_start(program: str) -> str:
+    """Where the native prompt ends: at the example to work through, or in the first line of the function."""
+    found = re.search(r"# start: .*\n|def solve\(", program.partition("\n\n")[2] or program)
+    assert found
+    return found.group()
+
+
 def count(ids: Sequence[str] = IDS) -> passes.PassCount:
     return count_passes(None, None, ids, max_new_tokens=1)  # type: ignore[arg-type]  # generation is replaced
 
@@ -40,7 +48,8 @@ def test_true_answers_are_all_solved(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_true_programs_in_the_native_form_are_all_solved(monkeypatch: pytest.MonkeyPatch) -> None:
     questions = [question_of(question_id) for question_id in IDS]
-    answering(monkeypatch, [question.program.removeprefix(question.native.prompt) for question in questions])
+    programs = [question.program if question.native.literal else question.solution for question in questions]
+    answering(monkeypatch, [program.partition(question_start(program))[2] for program in programs])
     counted = count_native_passes(None, None, IDS, max_new_tokens=1)  # type: ignore[arg-type]
     assert (counted.solved, counted.failures) == (24, {})
 

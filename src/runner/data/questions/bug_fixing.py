@@ -11,9 +11,10 @@ from runner.data.questions import integer_loops, list_pipelines, string_pipeline
 from runner.data.questions.operation import fill
 from runner.data.questions.pipeline import Chain, draw_argument, draw_tests, names, values_of, write_code
 from runner.data.questions.question import NativeForm, Question, Test
-from runner.data.questions.wording import header, join_phrases, plan
+from runner.data.questions.wording import header, join_phrases, plan, remark
 
 DRAWS = (list_pipelines.draw, string_pipelines.draw, integer_loops.draw)
+CLOSING = "Here is the fixed function."
 ATTEMPTS = 40  # random inputs tried until one shows the bug
 
 QUESTIONS = (
@@ -46,18 +47,19 @@ def write_question(random: Random, chain: Chain) -> Question | None:
     bug = _draw_bug(random, chain)
     if bug is None:
         return None
-    solution = write_code(chain, comments=True)
-    steps = join_phrases(random, [step.wording(random) for step in chain])
+    solution = write_code(chain, commented=True)
+    phrases = [step.wording(random) for step in chain]
+    found = f"# step {bug.step + 1} had a bug"
     *tests, _ = draw_tests(random, chain)
     return Question(
-        statement=random.choice(QUESTIONS).format(steps=steps, code=bug.code),
-        trace=f"Steps:\n{plan(chain)}\nStep {bug.step + 1} is wrong.",
-        closing="Here is the fixed function.",
+        statement=random.choice(QUESTIONS).format(steps=join_phrases(random, phrases), code=bug.code),
+        trace=f"{plan(chain)}\n{found}",
+        closing=CLOSING,
         solution=solution,
-        program=header(chain) + solution,
+        program=f"{remark(random, chain)}{found}\n{solution}",
         sequence=names(chain),
         tests=(*tests, Test((bug.argument,), values_of(chain, bug.argument)[-1])),
-        native=NativeForm(header(chain) + "def solve("),
+        native=NativeForm(header(phrases) + "def solve("),
     )
 
 
@@ -65,7 +67,7 @@ def _draw_bug(random: Random, chain: Chain) -> Bug | None:
     """One of the possible mistakes, in random order the first that some input shows."""
     mistakes = [(number, slip) for number, step in enumerate(chain) for slip in step.operation.slips]
     for number, slip in random.sample(mistakes, len(mistakes)):
-        code = write_code(chain, comments=False, replaced={number: fill(slip, chain[number].constants)})
+        code = write_code(chain, commented=False, replaced={number: fill(slip, chain[number].constants)})
         solve = compile_program(code)
         for _ in range(ATTEMPTS):
             argument = draw_argument(random, chain[0].operation.takes)

@@ -18,6 +18,7 @@ from runner.data.questions import (
     output_prediction,
     programming,
     string_pipelines,
+    word_lists,
 )
 from runner.data.questions.pipeline import Chain, names
 from runner.data.questions.question import Question, Split, Test, row
@@ -47,6 +48,7 @@ FAMILIES = (
     Family("dynamic-and-stacks", dynamic_and_stacks.draw, programming.write_question),
 )
 BY_NAME = {family.name: family for family in FAMILIES}
+WORD_LISTS = "word-lists"  # programs for the base that belong to no family of questions
 
 
 def rows(split: Split, count: int, seed: int) -> Iterator[dict[str, str]]:
@@ -66,8 +68,7 @@ def programs(count: int, seed: int) -> Iterator[dict[str, str]]:
 
     Their operation sequences are those of the train split: none is held out.
     """
-    texts = (_draw_question(family, "train", Random(f"{family.name}:programs:{seed}:{number}")).program
-             for number in counting() for family in FAMILIES)  # fmt: skip
+    texts = (_program(name, f"{seed}:{number}") for number in counting() for name in (*BY_NAME, WORD_LISTS))
     return ({"text": text} for text in _distinct(texts, count, str))
 
 
@@ -105,6 +106,13 @@ def _draw_question(family: Family, split: Split, random: Random) -> Question:
             question = family.write(random, chain)
             if question is not None:
                 return question
+
+
+def _program(name: str, seed: str) -> str:
+    random = Random(f"{name}:programs:{seed}")
+    if name == WORD_LISTS:
+        return word_lists.write_program(random)
+    return _draw_question(BY_NAME[name], "train", random).program
 
 
 def _parse(question_id: str) -> tuple[Family, Split]:

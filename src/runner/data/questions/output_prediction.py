@@ -11,11 +11,8 @@ from runner.data.questions.operation import each
 from runner.data.questions.pipeline import Chain, extend, names, values_of, write_code
 from runner.data.questions.question import NativeForm, Question, Test
 
-EASY = (
-    "keep-even", "keep-odd", "keep-greater", "keep-less", "remove-value", "add", "sort-up", "sort-down", "reverse",
-    "unique", "first", "last", "drop-first", "drop-last", "rotate", "cap", "floor",
-)  # fmt: skip
-SMALL = {"add": each(1, 2), "remove-value": each(*range(1, 10)), "first": each(2, 3), "last": each(2, 3)}
+EASY = ("reverse", "first", "last", "drop-first", "drop-last", "rotate", "sort-up", "sort-down")
+SMALL = {name: each(2) for name in ("first", "last", "drop-first", "drop-last")}
 STEPS = tuple(
     replace(operation, choices=SMALL.get(operation.name, operation.choices))
     for operation in NUMBERS
@@ -24,6 +21,7 @@ STEPS = tuple(
 ENDS = tuple(operation for operation in REDUCTIONS if operation.name in ("count", "largest", "smallest"))
 
 MARKER = "# returns "
+CLOSING = "It returns {value}."
 
 QUESTIONS = (
     "What does solve({argument}) return?\n\n```python\n{code}```",
@@ -45,19 +43,18 @@ def draw(random: Random) -> Chain:
 
 def write_question(random: Random, chain: Chain) -> Question:
     """The question what the program of ``chain`` returns; the answer is a function without parameters."""
-    argument = [random.randint(0, 9) for _ in range(random.randint(3, 5))]
+    argument = [random.randint(0, 9) for _ in range(random.randint(3, 4))]
     values = values_of(chain, argument)
-    code = write_code(chain, comments=True)
-    lines = [f"{step.comment}: {value}" for step, value in zip(chain, values, strict=True)]
-    worked = "".join(f"# {line}\n" for line in lines)
-    start = f"{code}\n\n# start: {argument}\n"
+    code = write_code(chain, commented=True)
+    start = f"# start: {argument}\n"
+    worked = "".join(f"# {step.comment}: {value}\n" for step, value in zip(chain, values, strict=True))
     return Question(
         statement=random.choice(QUESTIONS).format(argument=argument, code=code),
-        trace="\n".join([f"start: {argument}", *lines]),
-        closing=f"It returns {values[-1]}.",
+        trace=f"{start}{worked}".rstrip(),
+        closing=CLOSING.format(value=values[-1]),
         solution=f"def solve():\n    return {values[-1]}\n",
-        program=f"{start}{worked}{MARKER}{values[-1]}\n",
+        program=f"{code}\n{start}{worked}{MARKER}{values[-1]}\n",
         sequence=names(chain),
         tests=(Test((), values[-1]),),
-        native=NativeForm(start, literal=MARKER),
+        native=NativeForm(f"{code}\n{start}", literal=MARKER),
     )

@@ -32,7 +32,7 @@ def extend(random: Random, chain: Chain, pool: Sequence[Operation], kind: Kind) 
     return (*chain, choose(random, random.choice(fitting)))
 
 
-def write_code(chain: Chain, *, comments: bool, replaced: Mapping[int, str] | None = None) -> str:
+def write_code(chain: Chain, *, commented: bool, replaced: Mapping[int, str] | None = None) -> str:
     """The function ``solve`` that does the steps in order, ending with a newline.
 
     ``replaced`` gives other code for the steps of those numbers: a program with a bug.
@@ -41,7 +41,7 @@ def write_code(chain: Chain, *, comments: bool, replaced: Mapping[int, str] | No
     lines += [INDENT + step.operation.start for step in chain if step.operation.start]
     depth = 1
     for number, step in enumerate(chain):
-        if comments:
+        if commented:
             lines.append(INDENT * depth + "# " + step.comment)
         code = (replaced or {}).get(number, "").splitlines() or step.code
         lines += [INDENT * depth + line for line in code]

@@ -12,6 +12,8 @@ Split: TypeAlias = Literal["train", "validation"]
 DATASET = "runner-questions"
 LICENSE = "apache-2.0"
 
+FENCE = "```python"
+
 
 @dataclass(frozen=True)
 class Test:
@@ -61,7 +63,7 @@ class Question:
     @property
     def output(self) -> str:
         """The whole answer: the trace in its tags, a sentence, one fenced block."""
-        return f"<think>\n{self.trace}\n</think>\n{self.closing}\n\n```python\n{self.solution}```"
+        return f"<think>\n{self.trace}\n</think>\n{self.closing}\n\n{FENCE}\n{self.solution}```"
 
 
 def row(question: Question, question_id: str, family: str, split: Split) -> dict[str, str]:

@@ -11,7 +11,8 @@ from pathlib import Path
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from runner.data.questions.generator import programs, rows
-from runner.data.template import prompt_text
+from runner.data.questions.question import FENCE
+from runner.data.template import THINK_CLOSE, prompt_text
 
 # StarCoder2's special tokens in StarCoder2's places, as far as a base without pull requests needs them
 SPECIAL = (
@@ -21,7 +22,7 @@ SPECIAL = (
 )  # fmt: skip
 END = SPECIAL[0]
 
-VOCABULARY = 1024
+VOCABULARY = 1280
 CORPUS = 3_000  # texts of each sort
 SEED = 5
 
@@ -32,7 +33,7 @@ PIECES = r" ?\p{L}+| ?\p{N}| ?[^\s\p{L}\p{N}]+|\n+ *|\s+"
 def make_tokenizer() -> Tokenizer:
     """A byte-level BPE of ``VOCABULARY`` entries: lossless on any text, digits single, the same at every call.
 
-    The two fixed parts of the prompt are one token each: they carry no choice, and tuning time is tokens.
+    The fixed parts of prompt and answer are one token each: they carry no choice, and tuning time is tokens.
     """
     tokenizer = Tokenizer(models.BPE())
     split = pre_tokenizers.Split(Regex(PIECES), behavior="isolated")
@@ -40,7 +41,7 @@ def make_tokenizer() -> Tokenizer:
         [split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
     )
     tokenizer.decoder = decoders.ByteLevel()
-    fixed = [part for part in prompt_text("\1").split("\1") if part]
+    fixed = [*filter(None, prompt_text("\1").split("\1")), THINK_CLOSE, FENCE]
     trainer = trainers.BpeTrainer(
         vocab_size=VOCABULARY - len(fixed),
         special_tokens=list(SPECIAL),

@@ -46,10 +46,8 @@ def join_phrases(random: Random, phrases: Sequence[str]) -> str:
             return f"{'; '.join(head)}; after that {last}"
 
 
-def ask(random: Random, chain: Chain) -> str:
-    """A question for the program of ``chain``."""
-    kind = chain[0].operation.takes
-    phrases = [step.wording(random) for step in chain]
+def ask(random: Random, kind: Kind, phrases: Sequence[str]) -> str:
+    """A question for a program on an input of ``kind`` that does what ``phrases`` say, in order."""
     source = random.choice(INPUTS[kind])
     if random.random() < 0.25:
         steps = "\n".join(f"{number}. {phrase}" for number, phrase in enumerate(phrases, 1))
@@ -59,10 +57,16 @@ def ask(random: Random, chain: Chain) -> str:
 
 
 def plan(chain: Chain) -> str:
-    """The steps as the base knows them, one a line: the heart of every trace."""
-    return "\n".join(f"- {step.comment}" for step in chain)
+    """The steps as the program's own comments, one a line: the heart of every trace."""
+    return "\n".join(f"# {step.comment}" for step in chain)
 
 
-def header(chain: Chain) -> str:
-    """The steps as a comment block, the native way to say what a program will do."""
-    return "".join(f"# {step.comment}\n" for step in chain)
+def header(phrases: Sequence[str]) -> str:
+    """The phrases as a comment block, the native way to say what a program will do."""
+    return "".join(f"# {phrase}\n" for phrase in phrases)
+
+
+def remark(random: Random, chain: Chain) -> str:
+    """What stands above a program of the base's texts: its steps one a line, or in one sentence."""
+    phrases = [step.wording(random) for step in chain]
+    return header(phrases if random.random() < 0.5 else [join_phrases(random, phrases)])
