@@ -1,6 +1,7 @@
 """Programs against tests: honest ones pass, and hostile ones neither pass nor stay."""
 
 import os
+import tempfile
 import time
 from pathlib import Path
 
@@ -95,11 +96,13 @@ def test_no_process_is_left_behind() -> None:
     assert not [command for command in commands if marker.encode() in command]
 
 
-def test_no_file_is_written(tmp_path: Path) -> None:
-    tmp_path.chmod(0o777)
-    target = tmp_path / "note"
-    run_solution(f"def solve(n):\n    open('{target}', 'w').write('x' * 100)\n    return n + 1", ADD_ONE)
-    assert not target.exists() or target.stat().st_size == 0
+def test_no_byte_is_written_to_a_file() -> None:
+    with tempfile.TemporaryDirectory() as folder:  # tmp_path lies under a folder that only this user may enter
+        Path(folder).chmod(0o777)
+        target = Path(folder) / "note"
+        code = f"def solve(n):\n    open({str(target)!r}, 'w').write('x')\n    return n + 1"
+        run_solution(code, ADD_ONE)
+        assert target.stat().st_size == 0
 
 
 def test_a_hundred_programs_take_a_few_seconds() -> None:
