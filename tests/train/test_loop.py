@@ -1,6 +1,7 @@
 """The main job in small: its losses, its files, its stop and resume."""
 
 import json
+import random
 import signal
 import subprocess
 import sys
@@ -14,10 +15,15 @@ import torch
 
 from runner.config.job import Job
 from runner.errors import Diverged, UserError
-from runner.runs import JSON, RunFolder, read_metrics
+from runner.model.adapter import causal_lm
+from runner.runs import JSON, MetricsLog, RunFolder, read_metrics
 from runner.runs.manifest import verified
+from runner.runs.trackers import open_trackers
 from runner.train import FileReporter, Result, World, train
+from runner.train.assembly import assemble
+from runner.train.loop import begin, run_steps
 from runner.train.reporter import SilentReporter
+from runner.train.state import Progress, read_state
 
 STEPS = 12
 
@@ -166,9 +172,6 @@ def test_other_data_under_the_same_run_is_refused(cache: Path, tmp_path: Path) -
 
 
 def _with_other_data(job: Job, root: Path, cache: Path) -> None:
-    from runner.train.loop import assemble
-    from runner.train.state import read_state
-
     parts = assemble(job, RunFolder(root), World(device=torch.device("cpu")), SilentReporter(), cache=cache)
     step, _ = parts.saves.newest()
     read_state(parts.saves.path(step), parts.model, parts.optimizer, "0" * 16)
@@ -178,17 +181,12 @@ def test_a_loss_that_is_not_finite_ends_the_run_before_weights_move(cache: Path,
     job = small_job(train__learning_rate=5e-3)
     poisoned = Recorder()
     world = World(device=torch.device("cpu"))
-    from runner.train.loop import _begun, _stepped, assemble
-    from runner.train.state import Progress
-
     parts = assemble(job, RunFolder(tmp_path), world, poisoned, cache=cache)
-    progress = _begun(parts, Progress.fresh(job, parts.data.fingerprint))
-    from runner.model.adapter import causal_lm
-
+    progress = begin(parts, Progress.fresh(job, parts.data.fingerprint))
     causal_lm(parts.model).get_decoder().norm.weight.data.fill_(float("nan"))
     before = parts.optimizer.weights.master.clone()
     with pytest.raises(Diverged, match="3 steps in a row, the last at step 3"):
-        _stepped(parts, progress)
+        run_steps(parts, progress)
     assert torch.equal(parts.optimizer.weights.master, before)
 
 
@@ -225,8 +223,6 @@ train(small_job(), folder, World(device=torch.device("cpu")), reporter, cache=Pa
 def test_a_run_killed_at_random_points_goes_on_bit_for_bit(
     whole: tuple[Path, Recorder], cache: Path, tmp_path: Path
 ) -> None:
-    import random
-
     root, uninterrupted = whole
     command = [sys.executable, "-c", KILLED, str(tmp_path), str(cache), str(Path(__file__).parent)]
     metrics = tmp_path / "metrics.jsonl"
@@ -249,9 +245,6 @@ def test_a_run_killed_at_random_points_goes_on_bit_for_bit(
 
 
 def test_the_file_reporter_is_asked_to_stop_by_a_file(cache: Path, tmp_path: Path) -> None:
-    from runner.runs import MetricsLog
-    from runner.runs.trackers import open_trackers
-
     folder = RunFolder(tmp_path)
     (tmp_path / "stop").touch()
     reporter = FileReporter(MetricsLog(folder.metrics_file), open_trackers((), folder), tmp_path / "stop")

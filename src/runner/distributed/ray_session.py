@@ -29,6 +29,7 @@ class Resources:
 def ray_session(cluster: Cluster) -> Iterator[Resources]:
     """Ray, started or joined as ``cluster`` says, within the block; raises ``DoesNotFit`` when it is too small."""
     _check_local_size(cluster)
+    os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's own 15 lets any other program starve the training
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
     os.environ.setdefault("RAY_TRAIN_METRICS_ENABLED", "0")

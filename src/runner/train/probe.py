@@ -11,9 +11,9 @@ from pathlib import Path
 from runner.config.job import Job
 from runner.plan.plan import Timing
 from runner.runs import RunFolder
+from runner.train.assembly import Run, assemble, batches_of
 from runner.train.batches import in_order
 from runner.train.clock import peak_gib
-from runner.train.loop import Run, assemble, batches_of
 from runner.train.reporter import SilentReporter
 from runner.train.step import summed_losses, train_step
 from runner.train.world import World

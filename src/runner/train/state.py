@@ -4,6 +4,7 @@ The folder protocol (atomic, checksummed) is in ``runner.runs.checkpoint``.
 """
 
 import json
+import math
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -41,8 +42,8 @@ class Progress:
         return Progress(0, full_horizon(job.train), data_fingerprint)
 
     def measured(self, measured: Measured) -> "Progress":
-        """After a validation; the first of equal losses stays the best."""
-        better = self.best is None or measured.loss < self.best.loss
+        """After a validation; the first of equal losses stays the best, one that is not finite never is."""
+        better = math.isfinite(measured.loss) and (self.best is None or measured.loss < self.best.loss)
         return replace(self, validations=(*self.validations, measured), best=measured if better else self.best)
 
 

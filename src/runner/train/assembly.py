@@ -1,0 +1,73 @@
+"""Everything a run is made of, put together before its first step.
+
+What is done with it is ``loop``'s.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from runner.config.job import Job
+from runner.config.load import job_hash
+from runner.data import PreparedData, prepare
+from runner.model.base import check_vocabulary, load_config
+from runner.model.tokenizer import Encoder, load_encoder
+from runner.plan import Settings, present_device, read_geometry, settle
+from runner.runs import RunFolder
+from runner.train.batches import Batches
+from runner.train.clock import Stopwatch
+from runner.train.optimizer import FlatAdamW
+from runner.train.reporter import Reporter
+from runner.train.saving import Saves
+from runner.train.setup import build_model
+from runner.train.weights import FlatWeights
+from runner.train.world import World
+
+STATE_BYTES = 12  # a trainable weight in a checkpoint: itself and two moments, float32 each
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything that stays the same from the first step to the last."""
+
+    job: Job
+    folder: RunFolder
+    world: World
+    reporter: Reporter
+    encoder: Encoder
+    data: PreparedData
+    settings: Settings
+    model: nn.Module
+    optimizer: FlatAdamW
+    saves: Saves
+    watch: Stopwatch
+
+
+def assemble(job: Job, folder: RunFolder, world: World, reporter: Reporter, *, cache: Path) -> Run:
+    """Tokenizer, data, model and optimizer, each timed; nothing has been trained yet."""
+    watch = Stopwatch()
+    encoder = load_encoder(job.model)
+    check_vocabulary(load_config(job.model), encoder.vocabulary, job.model.id)
+    data = prepare(job.data, encoder, cache=cache)
+    watch.lap("data_s")
+    settings = settle(job, read_geometry(job), present_device(), ranks=world.size)
+    model = build_model(job, settings, world.device)
+    optimizer = FlatAdamW(FlatWeights(model), job.train)
+    watch.lap("model_s")
+    saves = Saves.begin(folder, world, keep=job.checkpoint.keep, stamp={"job": job_hash(job)})
+    saves.preflight(STATE_BYTES * optimizer.weights.count)
+    return Run(job, folder, world, reporter, encoder, data, settings, model, optimizer, saves, watch)
+
+
+def batches_of(run: Run) -> Batches:
+    """The training batches as this rank sees them."""
+    return Batches(
+        run.data.train,
+        buffers_per_step=run.job.buffers_per_step,
+        rows=run.settings.micro_batch,
+        seed=run.job.train.seed,
+        rank=run.world.rank,
+        ranks=run.world.size,
+        device=run.world.device,
+    )

@@ -1,0 +1,71 @@
+"""What the loop tells of a run, as records: steps, start-up, environment, plateau, and the error of a divergence.
+
+When they are told is ``loop``'s; where they go, the reporter's.
+"""
+
+from dataclasses import asdict
+from typing import Any
+
+from runner.config.job import Plateau
+from runner.errors import Diverged
+from runner.model.adapter import causal_lm
+from runner.runs import JSON, describe, record_environment
+from runner.train.assembly import Run
+from runner.train.batches import StepBatch
+from runner.train.clock import peak_gib
+from runner.train.schedule import Horizon
+from runner.train.step import Losses
+
+
+def step_record(run: Run, step: int, losses: Losses, *, rate: float, norm: float, seconds: float) -> dict[str, JSON]:
+    """One optimizer step; ``norm`` is the gradient's before clipping, ``seconds`` wall time."""
+    tokens = run.job.train.tokens_per_step
+    return {
+        "kind": "train",
+        "step": step,
+        **asdict(losses),
+        "learning_rate": rate,
+        "grad_norm": norm,
+        "tokens": step * tokens,
+        "tokens_per_s": round(tokens / max(seconds, 1e-9), 1),
+        "seconds": round(seconds, 4),
+        "peak_gib": round(peak_gib(run.world.device), 3),
+    }
+
+
+def plateau_record(rule: Plateau, step: int, sooner: Horizon, planned: Horizon) -> dict[str, JSON]:
+    """The rule fired after ``step``: the decay runs now, and what that spares of the planned steps."""
+    spared = 1.0 - sooner.end / planned.end
+    text = (
+        f"plateau: {rule.window} steps gained under {rule.improvement}; the decay runs from step {step} "
+        f"to {sooner.end}, which spares {spared:.0%} of {planned.end:,} steps"
+    )
+    return {"kind": "event", "name": "plateau", "step": step, "end": sooner.end, "text": text}
+
+
+def tell_startup(run: Run, step: int) -> None:
+    """Record where the time went from the start of this process's work to the step after ``step``."""
+    run.watch.lap("first_measurements_s")
+    laps = {name: seconds for name, seconds in run.watch.laps.items() if name != "validation_s"}
+    run.reporter.record({"kind": "startup", "step": step, **laps})
+
+
+def tell_environment(run: Run, step: int) -> None:
+    """Keep what the run is trained on in environment.json; record what changed since it was started before."""
+    config: Any = causal_lm(run.model).config
+    model = getattr(config, "_commit_hash", None) or run.job.model.id
+    fingerprints = {"data": run.data.fingerprint, "model": str(model), "tokenizer": run.encoder.fingerprint}
+    environment = describe(devices=[run.world.device_name], fingerprints=fingerprints)
+    for change in record_environment(run.folder.environment_file, environment):
+        text = f"since the run was started, {change}"
+        run.reporter.record({"kind": "event", "step": step, "name": "environment", "text": text})
+
+
+def diverged(run: Run, step: int, batch: StepBatch, limit: int) -> Diverged:
+    """The error that ends a run after ``limit`` steps in a row, the last being ``step`` on ``batch``."""
+    ids = [name for index in batch.packs[:4] for name in run.data.train.document_ids(index)][:8]
+    return Diverged(
+        f"the loss or its gradient was not finite in {limit} steps in a row, the last at step {step}",
+        f"rows {', '.join(ids)} and others of that step",
+        f"lower train.learning_rate (now {run.job.train.learning_rate}); no such step moved a weight",
+    )
