@@ -95,8 +95,8 @@ def test_loss_and_every_adapter_gradient_equal_plain_peft(base: Path, form: Sett
     batch = StepBatch(1, iter([micro_batch([pack], 0, world.device)]), learned_tokens(pack), (0,))
     record = train_step(model, optimizer, batch, world, rate=0.0, seed=1, stop=False)
     pieces = [torch.from_numpy(part) for part in (pack.ids.astype("int64"), pack.parts)]
-    documents = list(pieces[0].split(list(pack.lengths)))[: len(LENGTHS)]
-    learned = [mask != 0 for mask in pieces[1].split(list(pack.lengths))][: len(LENGTHS)]
+    documents = list(torch.split(pieces[0], list(pack.lengths)))[: len(LENGTHS)]
+    learned = [mask != 0 for mask in torch.split(pieces[1], list(pack.lengths))][: len(LENGTHS)]
     expected = reference(base, model, documents, learned)
     assert losses_of(record.tolist()).loss == pytest.approx(float(expected["loss"]), rel=5e-3)
     worst = 0.0
