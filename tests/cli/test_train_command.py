@@ -78,7 +78,7 @@ def test_the_resolved_job_is_printed_as_a_file_that_runs_again(
     again.write_text(printed)
     assert load_job(again) == launched[1]["job"]
     assert set(yaml.safe_load(printed)) == set(Job.model_fields)
-    assert "tokens a step = 4 buffers x 1,024 = 4,096" in out
+    assert "tokens a step = 16 buffers x 256 = 4,096" in out
 
 
 def test_a_dry_run_launches_nothing_and_writes_no_run(
