@@ -68,6 +68,9 @@ class Recorder:
         self.steps += 1
         return self.stop_before is not None and self.steps >= self.stop_before
 
+    def close(self) -> None:
+        self.records.append({"kind": "closed"})
+
     def losses(self) -> dict[int, JSON]:
         return {int(str(r["step"])): r["loss"] for r in self.records if r["kind"] == "train"}
 
@@ -214,7 +217,8 @@ from runner.train import FileReporter, World, train
 torch.set_num_threads(1)
 root = Path(sys.argv[1])
 folder = RunFolder(root)
-reporter = FileReporter(MetricsLog(folder.metrics_file), open_trackers((), folder), root / "stop-requested")
+log = MetricsLog(folder.metrics_file)
+reporter = FileReporter(log, lambda step: open_trackers((), folder, step=step), root / "stop-requested")
 train(small_job(), folder, World(device=torch.device("cpu")), reporter, cache=Path(sys.argv[2]))
 """
 
@@ -247,7 +251,9 @@ def test_a_run_killed_at_random_points_goes_on_bit_for_bit(
 def test_the_file_reporter_is_asked_to_stop_by_a_file(cache: Path, tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     (tmp_path / "stop").touch()
-    reporter = FileReporter(MetricsLog(folder.metrics_file), open_trackers((), folder), tmp_path / "stop")
+    reporter = FileReporter(
+        MetricsLog(folder.metrics_file), lambda step: open_trackers((), folder, step=step), tmp_path / "stop"
+    )
     result = train(small_job(), folder, World(device=torch.device("cpu")), reporter, cache=cache)
     assert result.ending == "stopped"
     assert result.step == 2

@@ -29,7 +29,8 @@ dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{sys.argv[5]}", ra
 root = Path(sys.argv[2])
 folder = RunFolder(root)
 world = World(rank, 2, torch.device("cpu"))
-plain = FileReporter(MetricsLog(folder.metrics_file), open_trackers((), folder), root / "stop-requested")
+log = MetricsLog(folder.metrics_file)
+plain = FileReporter(log, lambda step: open_trackers((), folder, step=step), root / "stop-requested")
 train(small_job(lora__dropout=0.0), folder, world, plain if rank == 0 else SilentReporter(), cache=Path(sys.argv[3]))
 dist.destroy_process_group()
 """

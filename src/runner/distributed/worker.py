@@ -8,13 +8,15 @@ import tempfile
 import time
 import traceback
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner.config.job import Job
-from runner.errors import Diverged, RunnerError, TrainingFailed, UserError
+from runner.errors import Diverged, DoesNotFit, RunnerError, TrainingFailed, UserError
 from runner.runs import JSON, MetricsLog, RunFolder
+from runner.runs.attempt import StaleAttempt
 from runner.runs.metrics import Record
 
 if TYPE_CHECKING:
@@ -61,10 +63,12 @@ def work(config: dict[str, Any]) -> None:
         limit_memory(world.device, assignment.gpu_memory_gib)
     job = Job.model_validate(assignment.job)
     try:
-        reporter = _reporter(folder, job, assignment, world.leads)
-        result = train(job, folder, world, reporter, cache=Path(assignment.cache))
-    except (RunnerError, *MISTAKES) as error:
-        told = error if isinstance(error, RunnerError) else _unexpected(error, folder)
+        with closing(_reporter(folder, job, assignment, world.leads)) as reporter:
+            result = train(job, folder, world, reporter, cache=Path(assignment.cache))
+    except StaleAttempt:
+        return  # a newer attempt of the run goes on; its outcome is the one that counts
+    except (RunnerError, torch.OutOfMemoryError, *MISTAKES) as error:
+        told = _told(error, job, folder)
         write_error(folder.root, assignment.launch_id, told)
         if world.size > 1 and not isinstance(error, UserError | Diverged):
             raise
@@ -84,20 +88,34 @@ def _world() -> "World":
     return World(context.get_world_rank(), context.get_world_size(), device)
 
 
-def _unexpected(error: BaseException, folder: RunFolder) -> TrainingFailed:
-    """A programming mistake, its traceback kept in the run's folder."""
+def _told(error: BaseException, job: Job, folder: RunFolder) -> RunnerError:
+    """``error`` as one of ours; the traceback of a programming mistake is kept in the run's folder."""
+    import torch
+
+    if isinstance(error, RunnerError):
+        return error
+    if isinstance(error, torch.OutOfMemoryError):
+        return DoesNotFit(
+            f"the GPU ran out of memory ({str(error).splitlines()[0]})",
+            f"train.micro_batch {job.train.micro_batch}, data.max_length {job.data.max_length}",
+            "lower one of them, or set model.resident to nf4; the same command then goes on",
+        )
     trace = folder.inside(TRACE_FILE)
     trace.write_text("".join(traceback.format_exception(error)))
     return TrainingFailed(f"{type(error).__name__}: {error}", f"traceback in {trace}", "please report it")
 
 
 def _reporter(folder: RunFolder, job: Job, assignment: Assignment, leads: bool) -> "Reporter":
-    from runner.runs.trackers import open_trackers
+    from runner.runs.trackers import Tracker, open_trackers
     from runner.train.reporter import FileReporter, SilentReporter
 
     if not leads:
         return RayReporter(SilentReporter())
-    plain = FileReporter(MetricsLog(folder.metrics_file), open_trackers(job.track, folder), folder.inside(STOP_FILE))
+
+    def open_tracker(step: int) -> Tracker:
+        return open_trackers(job.track, folder, step=step)
+
+    plain = FileReporter(MetricsLog(folder.metrics_file), open_tracker, folder.inside(STOP_FILE))
     return RayReporter(plain, startup={"ray_s": round(time.time() - assignment.launched_at, 3)})
 
 
@@ -123,6 +141,10 @@ class RayReporter:
     def stop_requested(self) -> bool:
         """As the plain one."""
         return self._plain.stop_requested()
+
+    def close(self) -> None:
+        """As the plain one."""
+        self._plain.close()
 
     def saved(self, step: int, checkpoint: Path, validation_loss: float | None) -> None:
         """Report to Ray Train, on every rank; the checkpoint itself is already durable and stays where it is."""
