@@ -4,6 +4,7 @@ Holding the rounded weights in 4 bits is bitsandbytes' own ``Linear4bit``; here 
 the same values that its kernels multiply with, without the cost of unpacking them in every step.
 """
 
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,6 +26,7 @@ def frozen_linears(model: nn.Module) -> Iterator[tuple[str, nn.Linear]]:
 @torch.no_grad()
 def nf4_rounded(weight: Tensor) -> Tensor:
     """``weight`` after a round trip through double-quantised NF4; same shape, dtype and device."""
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it tells of fused CPU kernels that are not used here
     from bitsandbytes.functional import dequantize_4bit, quantize_4bit
 
     packed, state = quantize_4bit(weight.contiguous(), blocksize=BLOCK, compress_statistics=True, quant_type="nf4")

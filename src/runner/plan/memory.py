@@ -15,9 +15,10 @@ GIB = 2**30
 NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)  # a weight: 4 bits, an 8-bit scale per 64, a float32 scale per 256 of those
 STATE_BYTES = 16  # of a trainable weight: float32 master, gradient and two moments of AdamW
 WORKING_LAYERS = 3.5  # a compiled layer's backward pass holds so many times what its forward pass would save
-WORKING_LAYERS_RECOMPUTED = 1.1  # the same when the layer is computed again as a whole
-HEAD_GIB = 0.4  # logits of one chunk in float32 and 16 bits, and their gradient
-CPU_RUNTIME_GIB = 0.75  # resident size of the interpreter with torch, transformers and Ray, before any model
+WORKING_LAYERS_EAGER = 1.1  # the same for a layer that is not compiled
+HEAD_CHUNK_BYTES = 256 * 2**20  # float32 logits held at once (runner.train.loss)
+HEAD_COPIES = 1.6  # a chunk's logits in float32, and in 16 bits as their own gradient
+CPU_RUNTIME_GIB = 0.7  # resident size of the interpreter with torch, transformers and Ray, before any model
 
 
 @dataclass(frozen=True)
@@ -52,19 +53,19 @@ def predict_memory(job: Job, geometry: Geometry, form: Form, kind: Literal["cuda
     width = 2 if kind == "cuda" else 4
     tokens = form.micro_batch * job.data.max_length
     saved = float(geometry.saved * width * tokens)  # bytes that one layer would save
+    compiled = kind == "cuda" and form.kept is not None
+    working = (WORKING_LAYERS if compiled else WORKING_LAYERS_EAGER) * saved
     if form.kept is None:
         kept = float(geometry.layers * geometry.hidden * width * tokens)
-        working = WORKING_LAYERS_RECOMPUTED * saved
     else:
         kept = geometry.layers * saved * form.kept
-        working = WORKING_LAYERS * saved
     attention = tokens * max(geometry.heads_width, 1) * width if kind == "cuda" else _score_bytes(job, form)
     runtime = 0.0 if kind == "cuda" else CPU_RUNTIME_GIB
     return Memory(
         base_gib=_base_bytes(job, geometry, form.residency, width) / GIB + runtime,
         state_gib=geometry.trainable * _state_bytes(job, kind) / GIB,
         activations_gib=kept / GIB,
-        working_gib=(working + attention) / GIB + HEAD_GIB,
+        working_gib=(working + attention + _head_bytes(geometry, tokens)) / GIB,
     )
 
 
@@ -79,6 +80,10 @@ def _state_bytes(job: Job, kind: str) -> int:
     """Beside the masters CUDA holds a 16-bit copy to compute with and its gradient."""
     copies = 4 if kind == "cuda" and job.lora is not None else 2 if kind == "cuda" else 0
     return STATE_BYTES + copies
+
+
+def _head_bytes(geometry: Geometry, tokens: int) -> float:
+    return HEAD_COPIES * min(HEAD_CHUNK_BYTES, 4 * tokens * geometry.vocabulary)
 
 
 def _score_bytes(job: Job, form: Form) -> int:
