@@ -63,6 +63,7 @@ class RunLock:
         if self._descriptor is None:
             return
         os.ftruncate(self._descriptor, 0)
+        fcntl.flock(self._descriptor, fcntl.LOCK_UN)  # also for a child just forked that has not closed its copy yet
         self._close()
 
     def __enter__(self) -> "RunLock":
