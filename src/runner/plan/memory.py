@@ -1,7 +1,7 @@
 """How much device memory a job takes, part by part, from sizes alone.
 
-The coefficients of the working set were fitted to runs of StarCoder2-3B's geometry (jobs/README.md); the rest
-follows from counting bytes.  Measuring instead of calculating is ``runner.train.probe``'s.
+The coefficients of the working set were fitted to runs of StarCoder2-3B's geometry (tests/plan/test_memory.py); the
+rest follows from counting bytes.  Measuring instead of calculating is ``runner.train.probe``'s.
 """
 
 from dataclasses import dataclass

@@ -30,11 +30,6 @@ class MicroBatch:
     parts: Tensor  # int64 (answers,): 1 think, 2 answer
     length: int
 
-    @property
-    def tokens(self) -> int:
-        """Tokens of the buffers, padding included."""
-        return self.ids.numel()
-
 
 def learned_tokens(pack: Pack) -> int:
     """Tokens of ``pack`` that count in the loss: learned, and not the first of their document."""

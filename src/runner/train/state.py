@@ -20,7 +20,6 @@ from runner.train.weights import FlatWeights
 
 STATE_FILE = "state.json"
 OPTIMIZER_FILE = "optimizer.safetensors"
-FULL_FILE = "weights.safetensors"
 
 
 @dataclass(frozen=True)
