@@ -5,7 +5,7 @@ Reading, overriding and error messages are in ``load``; nothing here touches a f
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, model_validator
 
 RUN_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 
@@ -132,6 +132,10 @@ class Train(Section):
         default=1.0, description="Largest global gradient norm; null does not clip."
     )
     seed: Seed = Field(default=17, description="Seed of the order of data, the adapter's start and dropout.")
+    deterministic: StrictBool = Field(
+        default=True,
+        description="On a GPU: kernels that give the same bits every time, so that a resume is exact.",
+    )
 
 
 class Plateau(Section):

@@ -25,7 +25,9 @@ def compute_dtype(device: torch.device) -> torch.dtype:
 def load_config(model: Model) -> Any:
     """The transformers configuration of ``model``, its dropouts set to ``model.dropout``."""
     from transformers import AutoConfig
+    from transformers.utils import logging as transformers_logging
 
+    transformers_logging.set_verbosity_error()  # it warns of token ids of configurations that nobody asked for
     try:
         config = AutoConfig.from_pretrained(locate(model.id), revision=model.revision)
     except (OSError, ValueError) as error:

@@ -25,8 +25,9 @@ def present_device() -> Device:
 
 def limit_memory(device: torch.device, gib: float) -> None:
     """Let this process take at most ``gib`` GiB of the CUDA ``device``, as if the card were that small."""
-    total = torch.cuda.get_device_properties(device).total_memory
-    torch.cuda.set_per_process_memory_fraction(min(1.0, gib * 2**30 / total), device)
+    index = torch.cuda.current_device() if device.index is None else device.index
+    total = torch.cuda.get_device_properties(index).total_memory
+    torch.cuda.set_per_process_memory_fraction(min(1.0, gib * 2**30 / total), index)
 
 
 def _available_gib() -> float:

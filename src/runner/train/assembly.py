@@ -20,7 +20,7 @@ from runner.train.clock import Stopwatch
 from runner.train.optimizer import FlatAdamW
 from runner.train.reporter import Reporter
 from runner.train.saving import Saves
-from runner.train.setup import build_model
+from runner.train.setup import build_model, choose_kernels
 from runner.train.weights import FlatWeights
 from runner.train.world import World
 
@@ -47,6 +47,7 @@ class Run:
 def assemble(job: Job, folder: RunFolder, world: World, reporter: Reporter, *, cache: Path) -> Run:
     """Tokenizer, data, model and optimizer, each timed; nothing has been trained yet."""
     watch = Stopwatch()
+    choose_kernels(world.device, deterministic=job.train.deterministic)
     encoder = load_encoder(job.model)
     check_vocabulary(load_config(job.model), encoder.vocabulary, job.model.id)
     data = prepare(job.data, encoder, cache=cache)

@@ -9,13 +9,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from torch import Tensor
-
 from runner.config.job import Job
 from runner.runs import RunFolder
 from runner.train.assembly import Run, assemble, batches_of
 from runner.train.batches import StepBatch
 from runner.train.passes import record_passes
+from runner.train.readback import Readback
 from runner.train.records import diverged, plateau_record, step_record, tell_environment, tell_startup
 from runner.train.reporter import Reporter
 from runner.train.result import Ending, Result
@@ -79,7 +78,7 @@ def run_steps(run: Run, progress: Progress) -> tuple[Progress, Ending]:
         stop = run.reporter.stop_requested()
         record = train_step(run.model, run.optimizer, batch, run.world, rate=rate, seed=job.train.seed, stop=stop)
         progress = replace(progress, step=step, tokens=progress.tokens + job.train.tokens_per_step)
-        pending.append(_Pending(step, rate, record, batch))
+        pending.append(_Pending(step, rate, Readback(record), batch))
         validating = step % job.validation.every == 0 or step == progress.horizon.end
         saving = step % job.checkpoint.every == 0 or step == progress.horizon.end
         progress, stopping = _noted(run, progress, pending, everything=validating or saving)
@@ -100,7 +99,7 @@ class _Pending:
 
     step: int
     rate: float
-    record: Tensor
+    record: Readback
     batch: StepBatch
 
 
@@ -110,7 +109,7 @@ def _noted(run: Run, progress: Progress, pending: list[_Pending], *, everything:
     The newest step is left running on the device while the one before it is read, so nothing waits.
     """
     reading = [pending.pop(0) for _ in range(len(pending) - (0 if everything else 1))]
-    values = [done.record.tolist() for done in reading]
+    values = [done.record.values() for done in reading]
     seconds = run.watch.lap("step_s") / max(len(reading), 1)
     for done, read in zip(reading, values, strict=True):
         losses, norm = losses_of(read), read[-2]

@@ -3,6 +3,7 @@
 Which form is chosen is ``runner.plan``'s; what is done with it, ``loop``'s.
 """
 
+import os
 from typing import Any
 
 import torch
@@ -12,6 +13,18 @@ from runner.config.job import Job
 from runner.model.adapter import add_adapter, causal_lm
 from runner.model.base import compute_dtype, load_base
 from runner.plan.settings import Settings
+
+
+def choose_kernels(device: torch.device, *, deterministic: bool) -> None:
+    """Let this process's CUDA operations be repeatable bit for bit, or the fastest; a CPU's always are repeatable.
+
+    Call it before the first matrix product: cuBLAS reads its setting once.
+    """
+    if device.type != "cuda":
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(deterministic)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # set through its module
 
 
 def build_model(job: Job, settings: Settings, device: torch.device) -> nn.Module:
