@@ -108,8 +108,9 @@ def test_loss_and_every_adapter_gradient_equal_plain_peft(base: Path, form: Sett
 
 
 @pytest.mark.gpu
-def test_a_stopped_run_goes_on_with_the_same_losses_on_a_gpu(tmp_path: Path) -> None:
-    job = small_job(train__micro_batch="auto")
+@pytest.mark.parametrize(("deterministic", "bound"), [(True, 0.0), (False, 1e-3)])
+def test_a_stopped_run_goes_on_with_the_same_losses_on_a_gpu(tmp_path: Path, deterministic: bool, bound: float) -> None:
+    job = small_job(train__micro_batch="auto", train__deterministic=deterministic)
     runs: dict[str, dict[int, Any]] = {}
     for name, stops in (("whole", [None]), ("stopped", [5, None])):
         (tmp_path / name).mkdir()
@@ -121,4 +122,4 @@ def test_a_stopped_run_goes_on_with_the_same_losses_on_a_gpu(tmp_path: Path) -> 
         runs[name] = losses
     worst = max(abs(runs["whole"][step] - runs["stopped"][step]) for step in runs["whole"])
     print(f"largest difference of a loss after a resume on a GPU: {worst:.1e}")
-    assert worst < 1e-3
+    assert worst <= bound

@@ -133,8 +133,8 @@ class Train(Section):
     )
     seed: Seed = Field(default=17, description="Seed of the order of data, the adapter's start and dropout.")
     deterministic: StrictBool = Field(
-        default=True,
-        description="On a GPU: kernels that give the same bits every time, so that a resume is exact.",
+        default=False,
+        description="On a GPU, only kernels that give the same bits every time: a resume is then exact, and slower.",
     )
 
 
