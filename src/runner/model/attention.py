@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from runner.model.fused import transformers_layers
+
 PACKED = "runner_packed"
 
 
@@ -40,7 +42,8 @@ def padded_attention(model: nn.Module) -> Iterator[None]:
         for module, _ in compiled:
             module._compiled_call_impl = None
         config._attn_implementation = "sdpa"
-        yield
+        with transformers_layers(model):
+            yield
     finally:
         config._attn_implementation = before
         for module, call in compiled:

@@ -29,6 +29,7 @@ class MicroBatch:
     targets: Tensor  # int64 (answers,): those next tokens
     parts: Tensor  # int64 (answers,): 1 think, 2 answer
     length: int
+    documents: tuple[int, ...]  # their lengths, over rows x length
 
 
 def learned_tokens(pack: Pack) -> int:
@@ -52,6 +53,7 @@ def micro_batch(packs: list[Pack], first: int, device: torch.device) -> MicroBat
         targets=_on(device, ids.reshape(-1)[learned]),
         parts=_on(device, parts.reshape(-1)[learned]),
         length=ids.shape[1],
+        documents=tuple(lengths),
     )
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from runner.data.shards import PackedSplit
 from runner.model.adapter import causal_lm
+from runner.model.fused import Documents, fused_layers
 from runner.train.batches import MicroBatch, StepBatch, in_order
 from runner.train.loss import linear_cross_entropy
 from runner.train.optimizer import FlatAdamW
@@ -34,6 +35,7 @@ class Losses:
 def hidden_states(model: nn.Module, batch: MicroBatch) -> Tensor:
     """Last hidden states of every token, ``(rows * length, width)``; documents do not see each other."""
     decoder: Any = causal_lm(model).get_decoder()
+    options = {"documents": Documents(batch.borders, batch.documents, batch.length)} if fused_layers(model) else {}
     output = decoder(
         input_ids=batch.ids,
         position_ids=batch.positions,
@@ -42,6 +44,7 @@ def hidden_states(model: nn.Module, batch: MicroBatch) -> Tensor:
         cu_seq_lens_k=batch.borders,
         max_length_q=batch.length,
         max_length_k=batch.length,
+        **options,
     )
     states: Tensor = output.last_hidden_state
     return states.reshape(-1, states.shape[-1])

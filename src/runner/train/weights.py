@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from runner.model.fused import fused_layers
+
 ALIGNMENT = 32  # elements; every view starts on a 64-byte border also in 16 bits
 
 
@@ -49,6 +51,7 @@ class FlatWeights:
             if parameter.ndim >= 2:
                 self.decayed = offset
         first = trainable[0][1]
+        self._fused = fused_layers(model)
         self.master = torch.zeros(offset, dtype=torch.float32, device=first.device)
         self.gradient = torch.zeros_like(self.master)
         exact = all(parameter.dtype == torch.float32 for _, parameter in trainable)
@@ -80,6 +83,8 @@ class FlatWeights:
         """Let the model compute with the masters as they are now."""
         if self._working is not self.master:
             self._working.copy_(self.master)
+        for layer in self._fused:
+            layer.refresh()
 
     def named(self, flat: Tensor | None = None) -> Iterator[tuple[str, Tensor]]:
         """Each parameter's name and its part of ``flat`` (the masters when not given), as views."""

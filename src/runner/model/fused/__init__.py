@@ -1,0 +1,24 @@
+"""Decoder layers written out for speed: fewer passes over memory, nothing kept that is cheap to compute again.
+
+``layer`` is the place to begin to read.
+"""
+
+from runner.model.fused.attention import Documents
+from runner.model.fused.install import (
+    fuse_layers,
+    fused_layers,
+    transformers_layers,
+    why_not_fused,
+    why_not_written_for,
+)
+from runner.model.fused.layer import Kept
+
+__all__ = [
+    "Documents",
+    "Kept",
+    "fuse_layers",
+    "fused_layers",
+    "transformers_layers",
+    "why_not_fused",
+    "why_not_written_for",
+]
