@@ -144,6 +144,24 @@ def test_wrong_words_are_one_line_and_exit_2(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("words", ["train", "train --dry-run", "train --cluster CLUSTER", "plan", "plan --no-measure"])
+def test_buffers_longer_than_the_model_takes_are_refused_before_anything_starts(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    cluster = tmp_path / "elsewhere.yaml"
+    cluster.write_text("address: head:6379\n")
+    monkeypatch.setattr("runner.distributed.launch", lambda *_, **__: pytest.fail("launched"))
+    monkeypatch.setattr("runner.cli.ready.CACHE", tmp_path / "cache")
+    too_long = ["-o", "data.max_length=4096", "-o", "train.tokens_per_step=8192"]
+    code, said = ended(capsys, *words.replace("CLUSTER", str(cluster)).split(), *too_long)
+    assert code == 2
+    assert said == (
+        "error: data.max_length is 4096 and the model has 2048 positions; "
+        "data.max_length / model.id builtin:tiny-starcoder2; lower data.max_length to at most 2048\n"
+    )
+    assert list(tmp_path.iterdir()) == [cluster]
+
+
 def test_several_faults_take_one_line_each(capsys: pytest.CaptureFixture[str]) -> None:
     code, said = ended(capsys, "train", "-o", "lora.rank=0", "-o", "train.steps=0")
     assert code == 2

@@ -48,7 +48,7 @@ def launched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[dict[str, 
         return finished_run(job, tmp_path / "stored")
 
     monkeypatch.setattr(runner.distributed, "launch", launch)
-    monkeypatch.setattr("runner.cli.train.prepared_data", lambda job: calls.append({"prepared": job}))
+    monkeypatch.setattr("runner.cli.train.data_to_train_on", lambda job: calls.append({"prepared": job}))
     return calls
 
 
@@ -138,7 +138,7 @@ def test_each_ending_has_its_exit_code_and_one_line(
         raise error
 
     monkeypatch.setattr(runner.distributed, "launch", launch)
-    monkeypatch.setattr("runner.cli.train.prepared_data", lambda _: None)
+    monkeypatch.setattr("runner.cli.train.data_to_train_on", lambda _: None)
     ended, _, said = run(capsys, "train")
     assert ended == code
     assert said.strip() == begins

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 from data_fakes import reasoning_row, write_repository
-from fake_hub import COMMIT, SET, FakeHub
+
+from fake_hub import COMMIT, SET, DataHub
 
 CANARY = "hf_canaryThatMustNotBeWritten"
 CLIENT = """
@@ -55,7 +56,7 @@ class Client:
 
 
 @contextmanager
-def client(hub: FakeHub, tmp_path: Path, name: str = "home") -> Iterator[Client]:
+def client(hub: DataHub, tmp_path: Path, name: str = "home") -> Iterator[Client]:
     environment = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
     environment |= {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / name / "hf"), "HF_TOKEN": CANARY}
     with (tmp_path / f"{name}.log").open("w") as log:
@@ -71,13 +72,13 @@ def client(hub: FakeHub, tmp_path: Path, name: str = "home") -> Iterator[Client]
 
 
 @pytest.fixture
-def hub(tmp_path: Path) -> Iterator[FakeHub]:
+def hub(tmp_path: Path) -> Iterator[DataHub]:
     root = write_repository(tmp_path / "repository", [reasoning_row(number) for number in range(60)])
-    with FakeHub(root).serving() as served:
+    with DataHub(root).serving() as served:
         yield served
 
 
-def test_a_set_is_fetched_once_at_a_recorded_commit_and_outlives_the_hub(tmp_path: Path, hub: FakeHub) -> None:
+def test_a_set_is_fetched_once_at_a_recorded_commit_and_outlives_the_hub(tmp_path: Path, hub: DataHub) -> None:
     with client(hub, tmp_path) as asking:
         first = asking.ask()
         assert first == {"rows": 60, "source": f"{SET} at {COMMIT[:12]} split split_0", "encoded": first["encoded"]}
@@ -99,7 +100,7 @@ def test_a_set_is_fetched_once_at_a_recorded_commit_and_outlives_the_hub(tmp_pat
     assert [path for path in [*written, tmp_path / "home.log"] if CANARY.encode() in path.read_bytes()] == []
 
 
-def test_a_hub_that_fails_is_told_in_one_line(tmp_path: Path, hub: FakeHub) -> None:
+def test_a_hub_that_fails_is_told_in_one_line(tmp_path: Path, hub: DataHub) -> None:
     with client(hub, tmp_path) as asking:
         for mode in ("busy", "portal", "silent", "half"):
             hub.mode = mode
@@ -114,7 +115,7 @@ def test_a_hub_that_fails_is_told_in_one_line(tmp_path: Path, hub: FakeHub) -> N
     assert (tmp_path / "home.log").read_text() == ""
 
 
-def test_a_set_that_is_missing_or_gated_names_the_token_and_never_shows_it(tmp_path: Path, hub: FakeHub) -> None:
+def test_a_set_that_is_missing_or_gated_names_the_token_and_never_shows_it(tmp_path: Path, hub: DataHub) -> None:
     with client(hub, tmp_path) as asking:
         missing = asking.ask(id="other/set")["error"]
         hub.mode = "gated"

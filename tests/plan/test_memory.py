@@ -1,9 +1,12 @@
 """The memory formula against measurements, and the choices that follow from it."""
 
+from dataclasses import replace
+
 import pytest
 
 from runner.config.job import Data, Job, Lora, Model, Train
 from runner.errors import DoesNotFit, UserError
+from runner.model.fused import Kept
 from runner.plan import Device, Form, Geometry, predict_memory, settle
 
 H, M, K, LAYERS, VOCABULARY = 3072, 12288, 256, 30, 49152
@@ -19,7 +22,12 @@ STARCODER2_3B = Geometry(
     layer_linear=LINEAR // LAYERS,
     saved=2 * M + 6 * H + 2 * K,
     positions=16384,
+    key_width=K,
+    rise=M,
+    fall=M,
+    why_not_fused=None,
 )
+ALL: Kept = "all"
 JOB = Job(data=Data(max_length=4096), train=Train(tokens_per_step=16384))
 
 
@@ -34,6 +42,8 @@ JOB = Job(data=Data(max_length=4096), train=Train(tokens_per_step=16384))
         (Form("dequantized", 2, 1.0), 29.49),
         (Form("nf4", 2, None), 4.65),
         (Form("dequantized", 2, None), 8.63),
+        (Form("dequantized", 2, 1.0, (ALL,) * LAYERS, "flash"), 18.44),
+        (Form("dequantized", 2, 1.0, (ALL,) * LAYERS, "cudnn"), 21.97),
     ],
 )
 def test_predicted_peak_is_within_three_percent_of_measured(form: Form, measured_gib: float) -> None:
@@ -44,8 +54,19 @@ def card(gib: float) -> Device:
     return Device("cuda", "a card", gib)
 
 
-def test_a_24_gb_card_keeps_the_base_dequantized_and_half_the_activations() -> None:
+def test_a_24_gb_card_keeps_the_base_dequantized_and_all_that_written_out_layers_need() -> None:
     settings = settle(JOB, STARCODER2_3B, card(22.5), ranks=1)
+    assert (settings.residency, settings.micro_batch, settings.compiled) == ("dequantized", 2, False)
+    assert settings.fused == ("all",) * LAYERS
+    hopper = Device("cuda", "a card", 22.5, "cudnn")  # faster, and with a larger workspace
+    kept = settle(JOB, STARCODER2_3B, hopper, ranks=1).fused
+    assert set(kept) == {"all", "attention"}
+    assert kept.count("all") > LAYERS / 2
+
+
+def test_layers_that_cannot_be_written_out_are_compiled() -> None:
+    geometry = replace(STARCODER2_3B, why_not_fused="gemma2 is none of starcoder2")
+    settings = settle(JOB, geometry, card(22.5), ranks=1)
     assert (settings.residency, settings.micro_batch, settings.activation_budget) == ("dequantized", 2, 0.5)
     assert settings.compiled
 
@@ -68,6 +89,17 @@ def test_what_cannot_fit_names_its_parts_and_the_key_to_turn() -> None:
         settle(lora, STARCODER2_3B, card(5.0), ranks=1)
 
 
+def test_named_kernels_are_kept_and_refused_where_they_cannot_be() -> None:
+    job = JOB.model_copy(update={"train": Train(kernels="compiled")})
+    assert settle(job, STARCODER2_3B, card(22.5), ranks=1).compiled
+    job = JOB.model_copy(update={"train": Train(kernels="transformers")})
+    assert settle(job, STARCODER2_3B, card(22.5), ranks=1).recompute == "layers"
+    job = JOB.model_copy(update={"train": Train(kernels="fused")})
+    assert settle(job, STARCODER2_3B, Device("cpu", "a CPU", 8.0), ranks=1).fused
+    with pytest.raises(UserError, match=r"train.kernels is fused.*lora.dropout is not 0.*set train.kernels to auto"):
+        settle(job, replace(STARCODER2_3B, why_not_fused="lora.dropout is not 0"), card(22.5), ranks=1)
+
+
 def test_a_named_residency_is_kept() -> None:
     job = JOB.model_copy(update={"model": Model(resident="nf4")})
     assert settle(job, STARCODER2_3B, card(80.0), ranks=1).residency == "nf4"
@@ -76,6 +108,22 @@ def test_a_named_residency_is_kept() -> None:
 def test_more_workers_than_buffers_are_refused() -> None:
     with pytest.raises(UserError, match="5 workers share a step of 4 buffers"):
         settle(JOB, STARCODER2_3B, card(80.0), ranks=5)
+
+
+@pytest.mark.parametrize("device", [card(80.0), Device("cpu", "a CPU", 8.0)])
+def test_a_buffer_longer_than_the_models_positions_is_refused(device: Device) -> None:
+    def job(max_length: int) -> Job:
+        model = Model(id="bigcode/starcoder2-3b")
+        return Job(model=model, data=Data(max_length=max_length), train=Train(tokens_per_step=max_length))
+
+    with pytest.raises(UserError) as refused:
+        settle(job(32768), STARCODER2_3B, device, ranks=1)
+    assert str(refused.value) == (
+        "data.max_length is 32768 and the model has 16384 positions; "
+        "data.max_length / model.id bigcode/starcoder2-3b; lower data.max_length to at most 16384"
+    )
+    assert settle(job(16384), STARCODER2_3B, device, ranks=1).micro_batch == 1
+    assert settle(job(32768), replace(STARCODER2_3B, positions=0), device, ranks=1).micro_batch == 1
 
 
 def test_the_skeleton_of_the_embedded_base_is_read_without_its_weights() -> None:

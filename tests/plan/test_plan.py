@@ -1,5 +1,8 @@
 """The plan's numbers and its text."""
 
+import time
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +11,7 @@ from runner.config.load import load_job
 from runner.data import prepare
 from runner.model.tokenizer import load_encoder
 from runner.plan import Device, Plan, Timing, hours, make_plan, read_geometry, render, settle
+from runner.plan.plan import RAY_END_S, RAY_START_S
 
 
 @pytest.fixture(scope="module")
@@ -26,9 +30,19 @@ def test_steps_tokens_and_epochs_follow_from_the_packed_data(plan: Plan) -> None
     assert plan.checkpoint_bytes == 12 * plan.geometry.trainable
 
 
-def test_hours_add_start_steps_and_validations(plan: Plan) -> None:
-    timing = Timing(step_s=2.0, validation_s=5.0, start_s=6.0, steps=11, peak_gib=1.0)
-    assert hours(plan, timing) * 3600 == pytest.approx(14 + 6 + 50 * 2 + 4 * 5)
+TIMING = Timing(step_s=2.0, validation_s=5.0, start_s=6.0, counts=3, count_s=7.0, steps=11, peak_gib=1.0)
+
+
+def test_hours_add_start_end_steps_validations_and_counts(plan: Plan) -> None:
+    assert hours(plan, TIMING) * 3600 == pytest.approx(RAY_START_S + 6 + RAY_END_S + 50 * 2 + 4 * 5 + 3 * 7)
+
+
+def test_the_time_is_shown_as_the_sum_of_its_terms(plan: Plan) -> None:
+    shown = render(plan, TIMING).splitlines()[-1]
+    outside = RAY_START_S + 6 + RAY_END_S
+    assert f"start and end {outside:.0f} s + 50 steps x 2.000 s + 4 validations x 5.00 s" in shown
+    assert " + 3 counts of solved questions x 7.00 s" in shown
+    assert "counts" not in render(plan, replace(TIMING, counts=0, count_s=0.0))
 
 
 def test_the_text_tells_each_number_with_its_formula(plan: Plan) -> None:
@@ -38,11 +52,33 @@ def test_the_text_tells_each_number_with_its_formula(plan: Plan) -> None:
     assert "time: not measured" in text
 
 
-def test_a_probe_measures_real_steps(tmp_path: Path) -> None:
+PROBED = ["data.questions=100", "train.tokens_per_step=512", "evaluation.max_new_tokens=4"]
+
+
+def test_a_probe_measures_real_steps_and_counts(tmp_path: Path) -> None:
     from runner.train.probe import probe
 
-    job = load_job(None, ["data.questions=100", "train.tokens_per_step=512"])
-    timing = probe(job, cache=tmp_path)
+    timing = probe(load_job(None, [*PROBED, "evaluation.questions=4"]), cache=tmp_path)
     assert timing.step_s > 0.0
     assert timing.validation_s > 0.0
     assert timing.peak_gib > 0.1
+    assert timing.counts == 3  # before in two formats, after in one
+    assert timing.count_s > 0.0
+
+
+def test_a_probe_counts_one_batch_for_all_questions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from runner.train import probe as probing
+
+    batches: list[int] = []
+
+    def counted(_model: object, _encoder: object, ids: Sequence[str], **_: object) -> None:
+        batches.append(len(ids))
+        time.sleep(0.1)
+
+    monkeypatch.setattr(probing, "count_passes", counted)
+    monkeypatch.setattr(probing, "QUESTIONS", 5)
+    timing = probing.probe(load_job(None, [*PROBED, "evaluation.questions=20"]), cache=tmp_path)
+    assert batches == [5]
+    assert 0.4 <= timing.count_s < 2.0
+    timing = probing.probe(load_job(None, [*PROBED, "evaluation.questions=0"]), cache=tmp_path)
+    assert (batches, timing.counts, timing.count_s) == ([5], 0, 0.0)

@@ -23,6 +23,8 @@ LENGTHS = (40, 17, 71)
 CAPACITY = 128
 FORMS = [
     Settings("dequantized", 1, "none", compiled=True, activation_budget=0.5),
+    Settings("dequantized", 1, "none", compiled=False, activation_budget=1.0, fused=("all",) * 3),
+    Settings("dequantized", 1, "none", compiled=False, activation_budget=1.0, fused=("all", "attention", "input")),
     Settings("dequantized", 1, "layers", compiled=False, activation_budget=1.0),
     Settings("nf4", 1, "layers", compiled=False, activation_budget=1.0),
 ]
@@ -87,7 +89,7 @@ def reference(folder: Path, model: nn.Module, ids: list[Tensor], learned: list[T
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("form", FORMS, ids=["compiled", "recomputed", "nf4"])
+@pytest.mark.parametrize("form", FORMS, ids=["compiled", "fused", "fused-keeping-less", "recomputed", "nf4"])
 def test_loss_and_every_adapter_gradient_equal_plain_peft(base: Path, form: Settings) -> None:
     job, world, pack = job_on(base), World(), pack_of(LENGTHS, capacity=CAPACITY)
     model = randomized(build_model(job, form, world.device))
@@ -109,8 +111,11 @@ def test_loss_and_every_adapter_gradient_equal_plain_peft(base: Path, form: Sett
 
 @pytest.mark.gpu
 @pytest.mark.parametrize(("deterministic", "bound"), [(True, 0.0), (False, 1e-3)])
-def test_a_stopped_run_goes_on_with_the_same_losses_on_a_gpu(tmp_path: Path, deterministic: bool, bound: float) -> None:
-    job = small_job(train__micro_batch="auto", train__deterministic=deterministic)
+@pytest.mark.parametrize("dropout", [0.1, 0.0], ids=["compiled", "fused"])  # written-out layers have no dropout
+def test_a_stopped_run_goes_on_with_the_same_losses_on_a_gpu(
+    tmp_path: Path, dropout: float, deterministic: bool, bound: float
+) -> None:
+    job = small_job(train__micro_batch="auto", train__deterministic=deterministic, lora__dropout=dropout)
     runs: dict[str, dict[int, Any]] = {}
     for name, stops in (("whole", [None]), ("stopped", [5, None])):
         (tmp_path / name).mkdir()

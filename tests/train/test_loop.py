@@ -148,6 +148,20 @@ def test_a_stopped_run_goes_on_with_the_same_losses_and_weights(
     assert weights(tmp_path) == weights(root)
 
 
+def test_written_out_layers_train_as_transformers_own_and_resume_bit_for_bit(cache: Path, tmp_path: Path) -> None:
+    def job(kernels: str) -> Job:
+        return small_job(train__kernels=kernels, lora__dropout=0.0, train__learning_rate=1e-3)
+
+    _, plain = run(job("transformers"), tmp_path / "plain", cache)
+    _, fused = run(job("fused"), tmp_path / "fused", cache)
+    for step, loss in plain.losses().items():
+        assert fused.losses()[step] == pytest.approx(float(str(loss)), abs=1e-4)
+    _, before = run(job("fused"), tmp_path / "stopped", cache, stop_before=5)
+    _, after = run(job("fused"), tmp_path / "stopped", cache)
+    assert before.losses() | after.losses() == fused.losses()
+    assert weights(tmp_path / "stopped") == weights(tmp_path / "fused")
+
+
 def test_a_damaged_newest_checkpoint_is_passed_over_and_told(
     whole: tuple[Path, Recorder], cache: Path, tmp_path: Path
 ) -> None:

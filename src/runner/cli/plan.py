@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from runner.cli.options import CACHE, ClusterFile, JobFile, Overrides, Workers, named_cluster, named_job
-from runner.cli.ready import prepared_data
+from runner.cli.ready import data_to_train_on
 
 if TYPE_CHECKING:
     from runner.config.cluster import Cluster
@@ -30,7 +30,7 @@ def plan(
 
 def show_plan(job: "Job", cluster: "Cluster", *, measure: bool) -> None:
     """Print the plan of ``job``; with ``measure`` a few real steps are run for its times."""
-    _, prepared = prepared_data(job)
+    _, prepared = data_to_train_on(job)
     import torch
 
     from runner.plan import limit_memory, make_plan, present_device, read_geometry, render, settle

@@ -5,6 +5,7 @@ Bringing them is ``download``'s, tokenising and packing ``runner.data``'s; both 
 
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runner.cli.options import CACHE
@@ -20,6 +21,31 @@ if TYPE_CHECKING:
 def prepared_data(job: "Job") -> "tuple[Encoder, PreparedData]":
     """The tokenizer and the packed data of ``job``, kept in the cache, where workers of this machine find them."""
     reach_model(job.model)
+    return _prepared(job)
+
+
+def data_to_train_on(job: "Job") -> "tuple[Encoder, PreparedData]":
+    """``prepared_data``; but ``UserError``, before anything is tokenised, for rows longer than the model takes."""
+    reach_model(job.model)
+    _check_length(job)
+    return _prepared(job)
+
+
+def check_for_elsewhere(job: "Job") -> None:
+    """What can be told here of a job whose workers have caches of their own: nothing of a model that is on the hub."""
+    from runner.model.source import EMBEDDED
+
+    if job.model.id in EMBEDDED or Path(job.model.id).expanduser().is_dir():
+        _check_length(job)
+
+
+def _check_length(job: "Job") -> None:
+    from runner.plan import check_positions, read_positions
+
+    check_positions(job, read_positions(job.model))
+
+
+def _prepared(job: "Job") -> "tuple[Encoder, PreparedData]":
     from runner.data import prepare
     from runner.model.tokenizer import load_encoder
 

@@ -22,7 +22,7 @@ from runner.cli.options import (
     named_cluster,
     named_job,
 )
-from runner.cli.ready import prepared_data
+from runner.cli.ready import check_for_elsewhere, data_to_train_on
 
 if TYPE_CHECKING:
     from runner.config.cluster import Cluster
@@ -57,8 +57,10 @@ def train(
 
         show_plan(settings, profile, measure=False)
         return
-    if profile.address is None:  # workers elsewhere have caches of their own
-        prepared_data(settings)
+    if profile.address is None:
+        data_to_train_on(settings)
+    else:
+        check_for_elsewhere(settings)
     from runner.cli.watching import Watching
     from runner.distributed import launch
 

@@ -132,6 +132,11 @@ class Train(Section):
         default=1.0, description="Largest global gradient norm; null does not clip."
     )
     seed: Seed = Field(default=17, description="Seed of the order of data, the adapter's start and dropout.")
+    kernels: Literal["auto", "fused", "compiled", "transformers"] = Field(
+        default="auto",
+        description="What a layer runs as: written out (fused), compiled, or as transformers has it; auto lets the "
+        "plan choose.",
+    )
     deterministic: StrictBool = Field(
         default=False,
         description="On a GPU, only kernels that give the same bits every time: a resume is then exact, and slower.",

@@ -7,6 +7,7 @@ import os
 
 import torch
 
+from runner.model.fused import attention_here
 from runner.plan.settings import Device
 
 
@@ -20,7 +21,7 @@ def present_device() -> Device:
     index = torch.cuda.current_device()
     free, total = torch.cuda.mem_get_info(index)
     allowed = torch.cuda.get_per_process_memory_fraction(index) * total - torch.cuda.memory_reserved(index)
-    return Device("cuda", torch.cuda.get_device_name(index), min(free, allowed) / 2**30)
+    return Device("cuda", torch.cuda.get_device_name(index), min(free, allowed) / 2**30, attention_here(index))
 
 
 def limit_memory(device: torch.device, gib: float) -> None:

@@ -8,9 +8,10 @@ from typing import Any
 
 import torch
 
-from runner.config.job import Job
+from runner.config.job import Job, Model
 from runner.model.adapter import resolve_targets
 from runner.model.base import load_config
+from runner.model.fused import why_not_written_for
 from runner.model.nf4 import frozen_linears
 
 SHARED_INPUT = ({"q_proj", "k_proj", "v_proj"}, {"gate_proj", "up_proj"})  # layers that read one and the same tensor
@@ -29,7 +30,11 @@ class Geometry:
     trainable: int
     layer_linear: int  # linear weights of one layer
     saved: int  # elements a token leaves in one layer for the backward pass when all are kept
-    positions: int
+    positions: int  # the most tokens that a document may have; 0: the configuration names no limit
+    key_width: int  # key heads x head width
+    rise: int  # outputs of the layers that lead into the MLP: its width, twice where there is a gate
+    fall: int  # inputs of the layer that leads out of it
+    why_not_fused: str | None  # why the layers stay transformers' own; None when they can be written out
 
 
 def read_geometry(job: Job) -> Geometry:
@@ -59,8 +64,39 @@ def read_geometry(job: Job) -> Geometry:
         trainable=trainable,
         layer_linear=linear // layers,
         saved=_saved_per_token(linears) // layers,
-        positions=int(getattr(config, "max_position_embeddings", 0) or 0),
+        positions=_positions(config),
+        key_width=_first_layer(linears, "out_features", {"k_proj"}),
+        rise=_first_layer(linears, "out_features", {"c_fc", "gate_proj", "up_proj"}),
+        fall=_first_layer(linears, "in_features", {"c_proj", "down_proj"}),
+        why_not_fused=_why_not_fused(job, config),
     )
+
+
+def read_positions(model: Model) -> int:
+    """``Geometry.positions`` of ``model``, from its configuration alone."""
+    return _positions(load_config(model))
+
+
+def _positions(config: Any) -> int:
+    return int(getattr(config, "max_position_embeddings", 0) or 0)
+
+
+def _why_not_fused(job: Job, config: Any) -> str | None:
+    if job.lora is None:
+        return "every parameter is trained"
+    if job.lora.dropout:
+        return "lora.dropout is not 0"
+    return why_not_written_for(config)
+
+
+def _first_layer(linears: list[tuple[str, torch.nn.Linear]], sizes: str, names: set[str]) -> int:
+    """The sum of ``sizes`` over the linear layers of the first decoder layer that are called one of ``names``."""
+    sums: dict[str, int] = {}
+    for name, module in linears:
+        parent, leaf = name.rsplit(".", 1)
+        if leaf in names:
+            sums[parent] = sums.get(parent, 0) + int(getattr(module, sizes))
+    return next(iter(sums.values()), 0)
 
 
 def _head_width(config: Any) -> int:

@@ -9,6 +9,7 @@ from typing import Literal
 
 from runner.config.job import Job
 from runner.model.base import Residency
+from runner.model.fused import Attention, Kept
 from runner.plan.geometry import Geometry
 
 GIB = 2**30
@@ -16,8 +17,9 @@ NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)  # a weight: 4 bits, an 8-bit scale pe
 STATE_BYTES = 16  # of a trainable weight: float32 master, gradient and two moments of AdamW
 WORKING_LAYERS = 3.5  # a compiled layer's backward pass holds so many times what its forward pass would save
 WORKING_LAYERS_EAGER = 1.1  # the same for a layer that is not compiled
-HEAD_CHUNK_BYTES = 256 * 2**20  # float32 logits held at once (runner.train.loss)
-HEAD_COPIES = 1.6  # a chunk's logits in float32, and in 16 bits as their own gradient
+CUDNN_WORKSPACE = 46  # x 4 bytes a token and query channel: what cuDNN's backward pass of attention takes on an H200
+HEAD_CHUNK_BYTES = 256 * 2**20  # logits held at once (runner.train.loss)
+HEAD_COPIES = 1.6  # of them on a CPU, which works in a copy
 CPU_RUNTIME_GIB = 0.7  # resident size of the interpreter with torch, transformers and Ray, before any model
 
 
@@ -28,6 +30,8 @@ class Form:
     residency: Residency
     micro_batch: int  # packed buffers in a forward pass
     kept: float | None  # part of the activations kept; None keeps each layer's input and computes it again
+    fused: tuple[Kept, ...] = ()  # what each written-out layer keeps; none where layers are transformers' own
+    attention: Attention = "flash"
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,12 @@ def predict_memory(job: Job, geometry: Geometry, form: Form, kind: Literal["cuda
     width = 2 if kind == "cuda" else 4
     tokens = form.micro_batch * job.data.max_length
     saved = float(geometry.saved * width * tokens)  # bytes that one layer would save
+    runtime = 0.0 if kind == "cuda" else CPU_RUNTIME_GIB
+    base = _base_bytes(job, geometry, form.residency, width) / GIB + runtime
+    state = geometry.trainable * _state_bytes(job, kind) / GIB
+    if form.fused:
+        kept = float(width * tokens * sum(_fused_kept(job, geometry, keeps) for keeps in form.fused))
+        return Memory(base, state, kept / GIB, _fused_working(geometry, form, tokens, width) / GIB)
     compiled = kind == "cuda" and form.kept is not None
     working = (WORKING_LAYERS if compiled else WORKING_LAYERS_EAGER) * saved
     if form.kept is None:
@@ -60,13 +70,35 @@ def predict_memory(job: Job, geometry: Geometry, form: Form, kind: Literal["cuda
     else:
         kept = geometry.layers * saved * form.kept
     attention = tokens * max(geometry.heads_width, 1) * width if kind == "cuda" else _score_bytes(job, form)
-    runtime = 0.0 if kind == "cuda" else CPU_RUNTIME_GIB
     return Memory(
-        base_gib=_base_bytes(job, geometry, form.residency, width) / GIB + runtime,
-        state_gib=geometry.trainable * _state_bytes(job, kind) / GIB,
+        base_gib=base,
+        state_gib=state,
         activations_gib=kept / GIB,
         working_gib=(working + attention + _head_bytes(geometry, tokens)) / GIB,
     )
+
+
+def _fused_kept(job: Job, geometry: Geometry, keeps: Kept) -> int:
+    """Elements a token that one written-out layer keeps; see ``runner.model.fused.layer``."""
+    rank = 0 if job.lora is None else job.lora.rank
+    kept = geometry.hidden + rank
+    if keeps != "input":
+        kept += 2 * geometry.heads_width + 2 * geometry.key_width + geometry.hidden + 5 * rank
+    if keeps == "all":
+        kept += geometry.rise + rank
+    return kept
+
+
+def _fused_working(geometry: Geometry, form: Form, tokens: int, width: int) -> float:
+    """Bytes that the backward pass of one written-out layer holds: the larger of its two halves."""
+    hidden = 4 * geometry.hidden
+    head = min(HEAD_CHUNK_BYTES, width * tokens * geometry.vocabulary)
+    mlp = width * tokens * (geometry.rise + geometry.fall + hidden) + head
+    attention = width * tokens * (2 * geometry.heads_width + 2 * geometry.key_width + hidden)
+    if form.attention == "cudnn":
+        attention = max(attention, CUDNN_WORKSPACE * 4 * tokens * geometry.heads_width)
+    again = 0 if set(form.fused) == {"all"} else width * tokens * geometry.rise
+    return float(max(mlp, attention) + again)
 
 
 def _base_bytes(job: Job, geometry: Geometry, residency: Residency, width: int) -> float:

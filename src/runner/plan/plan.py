@@ -3,15 +3,18 @@
 What is measured instead of calculated comes from ``runner.train.probe``.
 """
 
+from collections import Counter
 from dataclasses import dataclass
 
 from runner.config.job import Job
 from runner.data import PreparedData
+from runner.model.fused import Kept
 from runner.plan.geometry import Geometry
 from runner.plan.memory import Memory, predict_memory
 from runner.plan.settings import Device, Settings
 
-RAY_START_S = 14.0  # from the command typed to a worker's first line; 13 to 16 s on two cores
+RAY_START_S = 15.0  # from the command typed to a worker's first line; 13 to 18 s on two cores
+RAY_END_S = 5.0  # from a worker's last line to the prompt; 3 to 6 s on two cores
 
 
 @dataclass(frozen=True)
@@ -46,11 +49,13 @@ class Plan:
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds that a few real steps took here, medians, and the peak memory they reached."""
+    """Seconds that the parts of a run took here, and the peak memory of a few real steps."""
 
-    step_s: float
+    step_s: float  # median, as the next
     validation_s: float
     start_s: float  # from nothing to the first step done
+    counts: int  # of solved questions, before and after training together
+    count_s: float  # one of them
     steps: int
     peak_gib: float
 
@@ -73,11 +78,18 @@ def make_plan(
 
 
 def hours(plan: Plan, timing: Timing) -> float:
-    """Hours of the whole run: start, every step, every validation."""
+    """Hours of the whole run: its start and end, every step, every validation, every count of solved questions."""
     seconds = (
-        RAY_START_S + timing.start_s + plan.job.train.steps * timing.step_s + plan.validations * timing.validation_s
+        _outside(timing)
+        + plan.job.train.steps * timing.step_s
+        + plan.validations * timing.validation_s
+        + timing.counts * timing.count_s
     )
     return seconds / 3600.0
+
+
+def _outside(timing: Timing) -> float:
+    return RAY_START_S + timing.start_s + RAY_END_S
 
 
 def render(plan: Plan, timing: Timing | None) -> str:
@@ -110,11 +122,28 @@ def _form(plan: Plan) -> list[str]:
     kept = "each layer computed again in the backward pass"
     if settings.recompute == "none":
         kept = f"{settings.activation_budget:.0%} of the activations kept"
+    form = "compiled" if settings.compiled else "as transformers has them"
+    if settings.fused:
+        form, kept = f"written out, attention by {settings.attention}", _fused_kept(settings.fused)
+    elif plan.device.kind == "cuda" and plan.geometry.why_not_fused is not None:
+        form += f" ({plan.geometry.why_not_fused})"
     return [
         f"on {plan.device.name} ({plan.device.free_gib:.1f} GiB free)",
         f"  base weights   {weights}",
-        f"  activations    {kept}; layers {'compiled' if settings.compiled else 'not compiled'}",
+        f"  activations    {kept}",
+        f"  layers         {form}",
     ]
+
+
+def _fused_kept(fused: tuple[Kept, ...]) -> str:
+    """How many layers keep how much."""
+    words: dict[Kept, str] = {
+        "all": "all kept",
+        "attention": "all but the activation's input",
+        "input": "the input alone",
+    }
+    counts = Counter(fused)
+    return ", ".join(f"{words[keeps]} in {counts[keeps]} layers" for keeps in words if counts[keeps])
 
 
 def _memory(plan: Plan, timing: Timing | None) -> list[str]:
@@ -133,10 +162,11 @@ def _time(plan: Plan, timing: Timing | None) -> list[str]:
         return ["time: not measured (leave out --no-measure to run a few steps)"]
     total = hours(plan, timing)
     rate = plan.job.train.tokens_per_step / timing.step_s
+    counts = f" + {timing.counts} counts of solved questions x {timing.count_s:.2f} s" if timing.counts else ""
     return [
-        f"time: {_duration(total)} = start {RAY_START_S + timing.start_s:.0f} s + {plan.job.train.steps:,} steps x "
-        f"{timing.step_s:.3f} s + {plan.validations} validations x {timing.validation_s:.2f} s "
-        f"  ({rate:,.0f} tokens/s, measured here)"
+        f"time: {_duration(total)} = start and end {_outside(timing):.0f} s + {plan.job.train.steps:,} steps x "
+        f"{timing.step_s:.3f} s + {plan.validations} validations x {timing.validation_s:.2f} s{counts}"
+        f"   ({rate:,.0f} tokens/s, measured here)"
     ]
 
 

@@ -10,6 +10,7 @@ from typing import Literal
 from runner.config.job import Job
 from runner.errors import DoesNotFit, UserError
 from runner.model.base import Residency
+from runner.model.fused import Attention, Kept
 from runner.plan.geometry import Geometry
 from runner.plan.memory import Form, Memory, predict_memory
 
@@ -25,6 +26,7 @@ class Device:
     kind: Literal["cuda", "cpu"]
     name: str
     free_gib: float
+    attention: Attention = "flash"  # whose kernels attention within documents runs on
 
 
 @dataclass(frozen=True)
@@ -36,26 +38,39 @@ class Settings:
     recompute: Literal["none", "layers"]  # layers: keep each layer's input only
     compiled: bool
     activation_budget: float  # part of the activations that compiled layers keep, 0 to 1
+    fused: tuple[Kept, ...] = ()  # what each written-out layer keeps; none where layers are transformers' own
+    attention: Attention = "flash"
 
     @property
     def form(self) -> Form:
         """What of the settings memory depends on."""
         kept = None if self.recompute == "layers" else self.activation_budget
-        return Form(self.residency, self.micro_batch, kept)
+        return Form(self.residency, self.micro_batch, kept, self.fused, self.attention)
 
 
 def settle(job: Job, geometry: Geometry, device: Device, *, ranks: int) -> Settings:
     """The fastest settings of ``job`` that fit on ``device`` for ``ranks`` workers.
 
-    On a CPU memory is not the limit and there is one form.  Raises ``UserError`` when a step has fewer buffers
-    than workers, ``DoesNotFit`` when no form fits, with the key to turn.
+    On a CPU memory is not the limit and there is one form.  Raises ``UserError`` when documents may be longer than
+    the model has positions or a step has fewer buffers than workers, ``DoesNotFit`` when no form fits, with the key
+    to turn.
     """
+    check_positions(job, geometry.positions)
     mine = _buffers_of_one_rank(job, ranks)
+    if job.train.kernels == "fused" and geometry.why_not_fused is not None:
+        raise UserError(
+            f"train.kernels is fused, and the layers of this model stay as they are: {geometry.why_not_fused}",
+            f"model.id {job.model.id}",
+            "set train.kernels to auto",
+        )
     if device.kind == "cpu":
         rows = mine if job.train.micro_batch == "auto" else min(job.train.micro_batch, mine)
-        return Settings("dequantized", rows, "none", compiled=False, activation_budget=1.0)
+        keeps: Kept = "all"
+        fused = (keeps,) * (geometry.layers if job.train.kernels == "fused" else 0)
+        return Settings("dequantized", rows, "none", compiled=False, activation_budget=1.0, fused=fused)
     smallest: tuple[Settings, Memory] | None = None
-    for settings in _candidates(job, mine):
+    for candidate in _candidates(job, geometry, mine):
+        settings = replace(candidate, attention=device.attention)
         memory = predict_memory(job, geometry, settings.form, device.kind)
         if memory.total_gib <= MARGIN * device.free_gib:
             return settings
@@ -63,6 +78,16 @@ def settle(job: Job, geometry: Geometry, device: Device, *, ranks: int) -> Setti
             smallest = settings, memory
     assert smallest is not None, "there is always a candidate"
     raise _does_not_fit(job, smallest[1], device)
+
+
+def check_positions(job: Job, positions: int) -> None:
+    """Raise ``UserError`` when a document of ``job`` may be longer than the model has ``positions``; 0: no limit."""
+    if 0 < positions < job.data.max_length:
+        raise UserError(
+            f"data.max_length is {job.data.max_length} and the model has {positions} positions",
+            f"data.max_length / model.id {job.model.id}",
+            f"lower data.max_length to at most {positions}",
+        )
 
 
 def _buffers_of_one_rank(job: Job, ranks: int) -> int:
@@ -75,12 +100,19 @@ def _buffers_of_one_rank(job: Job, ranks: int) -> int:
     return -(-job.buffers_per_step // ranks)
 
 
-def _candidates(job: Job, buffers: int) -> Iterator[Settings]:
-    """From the fastest to the smallest."""
+def _candidates(job: Job, geometry: Geometry, buffers: int) -> Iterator[Settings]:
+    """From the fastest to the smallest; a pass is made smaller only when nothing less can be kept.
+
+    On an H200 keeping only layers' inputs cost 27 % of the time of a pass of 8,192 tokens, and two passes of
+    4,096 that keep all took 31 % longer than the one.
+    """
     for residency in _residencies(job):
-        for settings in _forms(residency):
-            for rows in _row_counts(job, buffers):
-                yield replace(settings, micro_batch=rows)
+        forms = list(_forms(job, geometry, residency))
+        for rows in _row_counts(job, buffers):
+            yield from (replace(form, micro_batch=rows) for form in forms if form.fused)
+        for form in forms:
+            if not form.fused:
+                yield from (replace(form, micro_batch=rows) for rows in _row_counts(job, buffers))
 
 
 def _residencies(job: Job) -> tuple[Residency, ...]:
@@ -89,11 +121,19 @@ def _residencies(job: Job) -> tuple[Residency, ...]:
     return ("dequantized", "nf4") if job.model.resident == "auto" else (job.model.resident,)
 
 
-def _forms(residency: Residency) -> Iterator[Settings]:
-    if residency == "dequantized":
+def _forms(job: Job, geometry: Geometry, residency: Residency) -> Iterator[Settings]:
+    kernels, layers = job.train.kernels, geometry.layers
+    if residency == "dequantized" and geometry.why_not_fused is None and kernels in ("auto", "fused"):
+        steps: list[tuple[Kept, Kept]] = [("all", "attention"), ("attention", "input")]
+        for more, less in steps:
+            for count in range(layers, -1, -1):
+                kept = (more,) * count + (less,) * (layers - count)
+                yield Settings(residency, 1, "none", compiled=False, activation_budget=1.0, fused=kept)
+    if residency == "dequantized" and kernels in ("auto", "compiled"):
         for budget in BUDGETS:
             yield Settings(residency, 1, "none", compiled=True, activation_budget=budget)
-    yield Settings(residency, 1, "layers", compiled=False, activation_budget=1.0)
+    if kernels != "fused":
+        yield Settings(residency, 1, "layers", compiled=False, activation_budget=1.0)
 
 
 def _row_counts(job: Job, buffers: int) -> tuple[int, ...]:

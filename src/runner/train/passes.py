@@ -3,7 +3,7 @@
 Answering and executing are ``runner.evaluation``'s.
 """
 
-from typing import Any
+from collections.abc import Callable, Mapping
 
 from torch import nn
 
@@ -18,25 +18,31 @@ from runner.train.reporter import Reporter
 from runner.train.world import World
 
 HAS_HIDDEN_TESTS = "builtin:questions"
+BEFORE: Mapping[str, Callable[..., PassCount]] = {"instruction": count_passes, "native": count_native_passes}
+AFTER: Mapping[str, Callable[..., PassCount]] = {"instruction": count_passes}
+COUNTS = len(BEFORE) + len(AFTER)
+
+
+def counted_questions(data: PreparedData, job: Job) -> tuple[str, ...]:
+    """The first held-out questions, by their ids; none for data without hidden tests."""
+    return data.validation_ids[: job.evaluation.questions] if job.data.id == HAS_HIDDEN_TESTS else ()
 
 
 def record_passes(
     model: nn.Module, encoder: Encoder, data: PreparedData, job: Job, world: World, reporter: Reporter, *, step: int
 ) -> None:
-    """Record how many of the first held-out questions are solved now; on rank 0, for data that has hidden tests.
+    """Record how many of the ``counted_questions`` are solved now, on rank 0.
 
     Before the first step also in the base's own format, a comment to continue with code, so that what tuning
     adds is not the format alone.
     """
-    count = job.evaluation.questions
-    if not count or not world.leads or job.data.id != HAS_HIDDEN_TESTS:
+    ids = counted_questions(data, job)
+    if not ids or not world.leads:
         return
-    ids = data.validation_ids[:count]
-    options: dict[str, Any] = {"max_new_tokens": job.evaluation.max_new_tokens}
     with padded_attention(causal_lm(model)):
-        reporter.record(_record(count_passes(model, encoder, ids, **options), step, "instruction"))
-        if step == 0:
-            reporter.record(_record(count_native_passes(model, encoder, ids, **options), step, "native"))
+        for prompt, count in (AFTER if step else BEFORE).items():
+            counted = count(model, encoder, ids, max_new_tokens=job.evaluation.max_new_tokens)
+            reporter.record(_record(counted, step, prompt))
 
 
 def _record(count: PassCount, step: int, prompt: str) -> dict[str, JSON]:

@@ -1,4 +1,4 @@
-"""A few real steps of a job, to tell how long all of them will take and how much memory they need.
+"""A few real steps of a job, to tell how long all of it will take and how much memory the steps need.
 
 Nothing is kept: the run's folder is a temporary one.
 """
@@ -9,11 +9,15 @@ import time
 from pathlib import Path
 
 from runner.config.job import Job
+from runner.evaluation.passes import count_passes
+from runner.model.adapter import causal_lm
+from runner.model.attention import padded_attention
 from runner.plan.plan import Timing
 from runner.runs import RunFolder
 from runner.train.assembly import Run, assemble, batches_of
 from runner.train.batches import in_order
 from runner.train.clock import peak_gib
+from runner.train.passes import COUNTS, counted_questions
 from runner.train.reporter import SilentReporter
 from runner.train.step import summed_losses, train_step
 from runner.train.world import World
@@ -21,6 +25,7 @@ from runner.train.world import World
 WARM_UP = 3  # steps that compile, allocate and fill caches
 MEASURED = 8
 VALIDATION_PASSES = 4
+QUESTIONS = 64  # answered together in one batch
 
 
 def probe(job: Job, *, cache: Path) -> Timing:
@@ -31,12 +36,15 @@ def probe(job: Job, *, cache: Path) -> Timing:
         seconds = [_step_seconds(run, 1)]
         start_s = time.perf_counter() - started
         seconds += [_step_seconds(run, step) for step in range(2, WARM_UP + MEASURED + 1)]
+        validation_s, peak = _validation_seconds(run), peak_gib(run.world.device)
         return Timing(
             step_s=statistics.median(seconds[WARM_UP:]),
-            validation_s=_validation_seconds(run),
+            validation_s=validation_s,
             start_s=start_s,
+            counts=COUNTS if counted_questions(run.data, job) else 0,
+            count_s=_count_seconds(run),
             steps=len(seconds),
-            peak_gib=peak_gib(run.world.device),
+            peak_gib=peak,
         )
 
 
@@ -58,3 +66,15 @@ def _validation_seconds(run: Run) -> float:
         summed_losses(run.model, [batch], run.world.device).tolist()
         times.append(time.perf_counter() - started)
     return statistics.median(times) * passes
+
+
+def _count_seconds(run: Run) -> float:
+    """Seconds of one count of the solved questions, from its first batch; a tuned model's answers may be longer."""
+    ids = counted_questions(run.data, run.job)
+    if not ids:
+        return 0.0
+    asked = ids[:QUESTIONS]
+    started = time.perf_counter()
+    with padded_attention(causal_lm(run.model)):
+        count_passes(run.model, run.encoder, asked, max_new_tokens=run.job.evaluation.max_new_tokens)
+    return (time.perf_counter() - started) * len(ids) / len(asked)

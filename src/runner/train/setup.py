@@ -12,6 +12,7 @@ from torch import nn
 from runner.config.job import Job
 from runner.model.adapter import add_adapter, causal_lm
 from runner.model.base import compute_dtype, load_base
+from runner.model.fused import fuse_layers, why_not_fused
 from runner.plan.settings import Settings
 
 
@@ -35,6 +36,10 @@ def build_model(job: Job, settings: Settings, device: torch.device) -> nn.Module
     else:
         model = add_adapter(base, job.lora, dtype=compute_dtype(device), seed=job.train.seed)
     model.train()
+    if settings.fused:
+        reason = why_not_fused(model)
+        assert reason is None, f"the plan chose written-out layers, and {reason}"
+        fuse_layers(model, kept=settings.fused)
     if settings.recompute == "layers":
         recompute_layers(model)
     if settings.compiled:

@@ -3,7 +3,7 @@
 ``layer`` is the place to begin to read.
 """
 
-from runner.model.fused.attention import Documents
+from runner.model.fused.attention import Attention, Documents, attention_here
 from runner.model.fused.install import (
     fuse_layers,
     fused_layers,
@@ -14,8 +14,10 @@ from runner.model.fused.install import (
 from runner.model.fused.layer import Kept
 
 __all__ = [
+    "Attention",
     "Documents",
     "Kept",
+    "attention_here",
     "fuse_layers",
     "fused_layers",
     "transformers_layers",

@@ -7,11 +7,19 @@ with torch's own operator on a CPU.  Queries, keys and values lie side by side i
 import functools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from runner.model.fused import cudnn_attention
+
+Attention = Literal["cudnn", "flash"]
+
+
+def attention_here(device: int) -> Attention:
+    """Whose kernels 16-bit attention without a window runs on, on CUDA ``device``."""
+    return "cudnn" if cudnn_attention.present(device) else "flash"
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,8 @@ LEAST_CAPABILITY = (9, 0)  # Hopper: on older cards the flash kernel is as fast
 
 
 @functools.cache
-def _present(device: int) -> bool:
+def present(device: int) -> bool:
+    """Whether cuDNN's front end is installed and ``device`` is a card that it is the fastest on."""
     return (
         importlib.util.find_spec("cudnn") is not None and torch.cuda.get_device_capability(device) >= LEAST_CAPABILITY
     )
@@ -30,7 +31,7 @@ def _present(device: int) -> bool:
 def usable(query: Tensor, window: int | None) -> bool:
     """Whether this attention goes through cuDNN: 16 bits, heads of at most 128, no window shorter than documents."""
     fits = query.dtype in (torch.bfloat16, torch.float16) and query.shape[-1] <= 128 and query.shape[-1] % 8 == 0
-    return window is None and fits and _present(query.device.index)
+    return window is None and fits and present(query.device.index)
 
 
 def forward(qkv: Tensor, out: Tensor, documents: "Documents", heads: int, key_heads: int, scaling: float) -> Tensor:

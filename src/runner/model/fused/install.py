@@ -59,16 +59,18 @@ def fuse_layers(model: nn.Module, *, kept: Sequence[Kept]) -> None:
 
 def fused_layers(model: nn.Module) -> list[LayerParts]:
     """The written-out layers of ``model``; none when its layers are transformers' own."""
-    lm: Any = causal_lm(model)
-    forwards = [vars(layer).get("forward") for layer in lm.get_decoder().layers]
-    return [forward.parts for forward in forwards if isinstance(forward, _Forward)]
+    return [forward.parts for _, forward in _written_out(model)]
+
+
+def _written_out(model: nn.Module) -> list[tuple[nn.Module, "_Forward"]]:
+    found = ((module, vars(module).get("forward")) for module in model.modules())
+    return [(module, forward) for module, forward in found if isinstance(forward, _Forward)]
 
 
 @contextmanager
 def transformers_layers(model: nn.Module) -> Iterator[None]:
     """Within the block the layers of ``model`` are transformers' own, which know caches and padding."""
-    lm: Any = causal_lm(model)
-    fused = [(layer, layer.forward) for layer in lm.get_decoder().layers if "forward" in vars(layer)]
+    fused = _written_out(model)
     try:
         for layer, _ in fused:
             del layer.forward
