@@ -78,7 +78,11 @@ def read_positions(model: Model) -> int:
 
 
 def _positions(config: Any) -> int:
-    return int(getattr(config, "max_position_embeddings", 0) or 0)
+    """The positions of the configuration, times the factor of scaled rotary positions that it counts without it."""
+    positions = int(getattr(config, "max_position_embeddings", 0) or 0)
+    rope: dict[str, Any] = getattr(config, "rope_parameters", None) or {}
+    unscaled = rope.get("original_max_position_embeddings") == positions
+    return int(positions * float(rope.get("factor", 1.0))) if unscaled else positions
 
 
 def _why_not_fused(job: Job, config: Any) -> str | None:

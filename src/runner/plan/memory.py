@@ -17,7 +17,7 @@ NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)  # a weight: 4 bits, an 8-bit scale pe
 STATE_BYTES = 16  # of a trainable weight: float32 master, gradient and two moments of AdamW
 WORKING_LAYERS = 3.5  # a compiled layer's backward pass holds so many times what its forward pass would save
 WORKING_LAYERS_EAGER = 1.1  # the same for a layer that is not compiled
-CUDNN_WORKSPACE = 46  # x 4 bytes a token and query channel: what cuDNN's backward pass of attention takes on an H200
+CUDNN_WORKSPACE = 46  # x 4 bytes a token of one buffer and query channel: what cuDNN 9.19 takes for a backward pass
 HEAD_CHUNK_BYTES = 256 * 2**20  # logits held at once (runner.train.loss)
 HEAD_COPIES = 1.6  # of them on a CPU, which works in a copy
 CPU_RUNTIME_GIB = 0.7  # resident size of the interpreter with torch, transformers and Ray, before any model
@@ -96,7 +96,7 @@ def _fused_working(geometry: Geometry, form: Form, tokens: int, width: int) -> f
     mlp = width * tokens * (geometry.rise + geometry.fall + hidden) + head
     attention = width * tokens * (2 * geometry.heads_width + 2 * geometry.key_width + hidden)
     if form.attention == "cudnn":
-        attention = max(attention, CUDNN_WORKSPACE * 4 * tokens * geometry.heads_width)
+        attention += CUDNN_WORKSPACE * 4 * tokens // form.micro_batch * geometry.heads_width
     again = 0 if set(form.fused) == {"all"} else width * tokens * geometry.rise
     return float(max(mlp, attention) + again)
 

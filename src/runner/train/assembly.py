@@ -13,7 +13,7 @@ from runner.config.load import job_hash
 from runner.data import PreparedData, prepare
 from runner.model.base import check_vocabulary, load_config
 from runner.model.tokenizer import Encoder, load_encoder
-from runner.plan import Settings, present_device, read_geometry, settle
+from runner.plan import Settings, check_positions, present_device, read_geometry, read_positions, settle
 from runner.runs import RunFolder
 from runner.train.batches import Batches
 from runner.train.clock import Stopwatch
@@ -50,6 +50,7 @@ def assemble(job: Job, folder: RunFolder, world: World, reporter: Reporter, *, c
     choose_kernels(world.device, deterministic=job.train.deterministic)
     encoder = load_encoder(job.model)
     check_vocabulary(load_config(job.model), encoder.vocabulary, job.model.id)
+    check_positions(job, read_positions(job.model))
     data = prepare(job.data, encoder, cache=cache)
     watch.lap("data_s")
     settings = settle(job, read_geometry(job), present_device(), ranks=world.size)

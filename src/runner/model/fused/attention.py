@@ -5,6 +5,7 @@ with torch's own operator on a CPU.  Queries, keys and values lie side by side i
 """
 
 import functools
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
@@ -24,12 +25,30 @@ def attention_here(device: int) -> Attention:
 
 @dataclass(frozen=True)
 class Documents:
-    """Where documents begin and end in ``rows`` tokens laid end to end."""
+    """Where documents begin and end in ``rows`` tokens laid end to end: buffers that no document leaves."""
 
     borders: Tensor  # int32 (at least documents + 1, padded with the end), on the device
     lengths: tuple[int, ...]
-    longest: int  # tokens; an upper bound that stays the same from batch to batch
+    longest: int  # tokens of one buffer, which no document is longer than
     offsets: dict[tuple[str, int], Tensor] = field(default_factory=dict)  # what cuDNN derives from the borders
+
+    @functools.cached_property
+    def buffers(self) -> tuple["Documents", ...]:
+        """The documents of each buffer, their borders counted from its beginning."""
+        groups: list[list[int]] = [[]]
+        for length in self.lengths:
+            if sum(groups[-1]) == self.longest:
+                groups.append([])
+            groups[-1].append(length)
+        ends = list(itertools.accumulate(len(group) for group in groups))
+        return tuple(
+            Documents(
+                self.borders[end - len(group) : end + 1] - index * self.longest,
+                tuple(group),
+                self.longest,
+            )
+            for index, (end, group) in enumerate(zip(ends, groups, strict=True))
+        )
 
     def spans(self) -> Iterator[slice]:
         """The rows of each document."""
@@ -90,7 +109,10 @@ def attention_backward(
         _cpu_backward(query, key, value, out, normalizers, grad, qkv_grad, documents, scaling, window)
         return
     if cudnn_attention.usable(query, window):
-        cudnn_attention.backward(qkv, out, normalizers, grad, qkv_grad, documents, heads, key_heads, scaling)
+        for index, buffer in enumerate(documents.buffers):  # one at a time: its workspace grows with the tokens
+            rows = slice(index * documents.longest, (index + 1) * documents.longest)
+            tensors = (qkv[rows], out[rows], normalizers[rows], grad[rows], qkv_grad[rows])
+            cudnn_attention.backward(*tensors, buffer, heads, key_heads, scaling)
         return
     edge = (-1, 0) if window is None else (window - 1, 0)
     shape = query.shape
