@@ -34,6 +34,7 @@ def train(step: int) -> Record:
         "loss": 1 + 3 / step,
         "tokens_per_s": 1.0 if step <= 2 else 2000.0,
         "seconds": 0.25,
+        "data_s": 0.002,
         "peak_gib": 1.5 + step / 1000,
         "learning_rate": 1e-3,
     }
@@ -94,6 +95,7 @@ def test_a_summary_tells_losses_solved_speed_time_and_places(tmp_path: Path) -> 
         "  untuned      41 of 100 in its own format (95 % interval 31.9-50.8 %)",
         "speed          2,000 tokens/s (median of 598 steps)",
         "peak memory    2.10 GiB",
+        "  batches      0.80% of the steps' time",
         "time           start-up 15.5 s, training 2 min 30 s, validation 8.0 s,",
         "               3 min 09 s from start to end",
         "  start-up     import 10.0 s, first measurements 5.5 s",

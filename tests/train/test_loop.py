@@ -100,6 +100,8 @@ def weights(root: Path) -> bytes:
 def test_every_step_has_a_loss_and_the_validation_loss_falls(whole: tuple[Path, Recorder]) -> None:
     _, recorder = whole
     assert list(recorder.losses()) == list(range(1, STEPS + 1))
+    steps = [r for r in recorder.records if r["kind"] == "train"]
+    assert all(0.0 < float(str(r["data_s"])) < float(str(r["seconds"])) for r in steps)
     measured = [(r["step"], r["loss"]) for r in recorder.records if r["kind"] == "validation"]
     assert [step for step, _ in measured] == [0, 4, 8, 12]
     assert float(str(measured[-1][1])) < float(str(measured[0][1])) - 0.1

@@ -174,6 +174,10 @@ def _speed(run: LoadedRun, style: Style) -> tuple[str, ...]:
     peaks = [peak for record in steps if (peak := number(record.get("peak_gib")))]
     if peaks:
         lines.append(_label("peak memory", f"{max(peaks):.2f} GiB", style))
+    making = [seconds for record in steps if (seconds := number(record.get("data_s"))) is not None]
+    training = sum(number(record.get("seconds")) or 0.0 for record in steps)
+    if making and training:
+        lines.append(_label("  batches", f"{sum(making) / training:.2%} of the steps' time", style))
     return (*lines, *_time(run, steps, style))
 
 

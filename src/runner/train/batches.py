@@ -3,8 +3,10 @@
 Which buffers a step sees is a function of (seed, step) in ``runner.data.order``, never of the number of ranks.
 """
 
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -67,6 +69,25 @@ class StepBatch:
     packs: tuple[int, ...]  # of all ranks, in the order of the step
 
 
+@dataclass
+class Spent:
+    """Host time that making batches took since it was last asked for."""
+
+    seconds: float = 0.0
+
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        """Add the time within the block."""
+        started = time.perf_counter()
+        yield
+        self.seconds += time.perf_counter() - started
+
+    def take(self) -> float:
+        """The seconds so far, which are then forgotten."""
+        seconds, self.seconds = self.seconds, 0.0
+        return seconds
+
+
 @dataclass(frozen=True)
 class Batches:
     """The training split seen from one rank."""
@@ -78,18 +99,22 @@ class Batches:
     rank: int
     ranks: int
     device: torch.device
+    spent: Spent = field(default_factory=Spent)
 
     def of_step(self, step: int) -> StepBatch:
         """The batch of ``step``, counted from 1; every rank takes each ``ranks``-th buffer of the same list."""
-        packs = packs_of_step(len(self.split), self.buffers_per_step, step, self.seed)
-        learned = sum(learned_tokens(self.split.pack(int(index))) for index in packs)
+        with self.spent.counted():
+            packs = packs_of_step(len(self.split), self.buffers_per_step, step, self.seed)
+            learned = sum(learned_tokens(self.split.pack(int(index))) for index in packs)
         mine = packs[self.rank :: self.ranks]
         return StepBatch(step, self._assemble(mine), learned, tuple(int(index) for index in packs))
 
     def _assemble(self, indexes: NDArray[np.int64]) -> Iterator[MicroBatch]:
         for start in range(0, len(indexes), self.rows):
-            chosen = [int(index) for index in indexes[start : start + self.rows]]
-            yield micro_batch([self.split.pack(index) for index in chosen], chosen[0], self.device)
+            with self.spent.counted():
+                chosen = [int(index) for index in indexes[start : start + self.rows]]
+                batch = micro_batch([self.split.pack(index) for index in chosen], chosen[0], self.device)
+            yield batch
 
 
 def in_order(split: PackedSplit, *, rows: int, rank: int, ranks: int, device: torch.device) -> Iterator[MicroBatch]:

@@ -78,7 +78,7 @@ def run_steps(run: Run, progress: Progress) -> tuple[Progress, Ending]:
         stop = run.reporter.stop_requested()
         record = train_step(run.model, run.optimizer, batch, run.world, rate=rate, seed=job.train.seed, stop=stop)
         progress = replace(progress, step=step, tokens=progress.tokens + job.train.tokens_per_step)
-        pending.append(_Pending(step, rate, Readback(record), batch))
+        pending.append(_Pending(step, rate, Readback(record), batch, batches.spent.take()))
         validating = step % job.validation.every == 0 or step == progress.horizon.end
         saving = step % job.checkpoint.every == 0 or step == progress.horizon.end
         progress, stopping = _noted(run, progress, pending, everything=validating or saving)
@@ -101,6 +101,7 @@ class _Pending:
     rate: float
     record: Readback
     batch: StepBatch
+    data_s: float
 
 
 def _noted(run: Run, progress: Progress, pending: list[_Pending], *, everything: bool) -> tuple[Progress, bool]:
@@ -113,7 +114,8 @@ def _noted(run: Run, progress: Progress, pending: list[_Pending], *, everything:
     seconds = run.watch.lap("step_s") / max(len(reading), 1)
     for done, read in zip(reading, values, strict=True):
         losses, norm = losses_of(read), read[-2]
-        run.reporter.record(step_record(run, done.step, losses, rate=done.rate, norm=norm, seconds=seconds))
+        record = step_record(run, done.step, losses, rate=done.rate, norm=norm, seconds=seconds, data_s=done.data_s)
+        run.reporter.record(record)
         finite = math.isfinite(losses.loss) and math.isfinite(norm)
         progress = replace(progress, non_finite=0 if finite else progress.non_finite + 1)
         if progress.non_finite >= NON_FINITE_LIMIT:

@@ -17,8 +17,13 @@ from runner.train.schedule import Horizon
 from runner.train.step import Losses
 
 
-def step_record(run: Run, step: int, losses: Losses, *, rate: float, norm: float, seconds: float) -> dict[str, JSON]:
-    """One optimizer step; ``norm`` is the gradient's before clipping, ``seconds`` wall time."""
+def step_record(
+    run: Run, step: int, losses: Losses, *, rate: float, norm: float, seconds: float, data_s: float
+) -> dict[str, JSON]:
+    """One optimizer step; ``norm`` is the gradient's before clipping, ``seconds`` wall time.
+
+    ``data_s`` of it the host spent on making batches; on a GPU it does so while the device is at work.
+    """
     tokens = run.job.train.tokens_per_step
     return {
         "kind": "train",
@@ -29,6 +34,7 @@ def step_record(run: Run, step: int, losses: Losses, *, rate: float, norm: float
         "tokens": step * tokens,
         "tokens_per_s": round(tokens / max(seconds, 1e-9), 1),
         "seconds": round(seconds, 4),
+        "data_s": round(data_s, 5),
         "peak_gib": round(peak_gib(run.world.device), 3),
     }
 

@@ -107,11 +107,9 @@ def gelu_forward(x, x_stride, out, out_stride, tail_from, tail_to, width, BLOCK:
     result = 0.5 * value * (1.0 + _tanh(inner))
     tl.store(out + row * out_stride + columns, result.to(out.dtype.element_ty), mask=inside)
     tail = tail_from + tl.arange(0, 32)
-    tl.store(
-        out + row * out_stride + tail,
-        tl.where(tail == tail_from, 1.0, 0.0).to(out.dtype.element_ty),
-        mask=(tail < tail_to) & (tl.program_id(1) == 0),
-    )
+    if tl.program_id(1) == 0:
+        ones = tl.where(tail == tail_from, 1.0, 0.0)
+        tl.store(out + row * out_stride + tail, ones.to(out.dtype.element_ty), mask=tail < tail_to)
 
 
 @triton.jit
@@ -141,11 +139,9 @@ def swiglu_forward(x, x_stride, out, out_stride, tail_from, tail_to, width, BLOC
     result = gate / (1.0 + tl.exp(-gate)) * up
     tl.store(out + row * out_stride + columns, result.to(out.dtype.element_ty), mask=inside)
     tail = tail_from + tl.arange(0, 32)
-    tl.store(
-        out + row * out_stride + tail,
-        tl.where(tail == tail_from, 1.0, 0.0).to(out.dtype.element_ty),
-        mask=(tail < tail_to) & (tl.program_id(1) == 0),
-    )
+    if tl.program_id(1) == 0:
+        ones = tl.where(tail == tail_from, 1.0, 0.0)
+        tl.store(out + row * out_stride + tail, ones.to(out.dtype.element_ty), mask=tail < tail_to)
 
 
 @triton.jit
