@@ -1,5 +1,6 @@
 """The step on a GPU: against plain PEFT and bitsandbytes, and stopped and resumed."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from conftest import pack_of, tiny_starcoder2
 from runner.config.job import Job
+from runner.data.shards import Pack
 from runner.plan.settings import Settings
 from runner.runs import RunFolder
 from runner.train import World, train
@@ -128,3 +130,113 @@ def test_a_stopped_run_goes_on_with_the_same_losses_on_a_gpu(
     worst = max(abs(runs["whole"][step] - runs["stopped"][step]) for step in runs["whole"])
     print(f"largest difference of a loss after a resume on a GPU: {worst:.1e}")
     assert worst <= bound
+
+
+STEPS = 50
+RATE = 1e-3
+REAL_SHAPES: dict[str, dict[str, object]] = {  # of one layer: StarCoder2-3B's, and a Llama of a billion parameters
+    "starcoder2": {
+        "hidden_size": 3072,
+        "intermediate_size": 12288,
+        "num_attention_heads": 24,
+        "num_key_value_heads": 2,
+    },
+    "llama": {"hidden_size": 2048, "intermediate_size": 8192, "num_attention_heads": 32, "num_key_value_heads": 8},
+}
+
+
+def real_shapes(kind: str, folder: Path) -> Path:
+    """A checkpoint of two layers of real shapes with random weights."""
+    from transformers import AutoModelForCausalLM, LlamaConfig, Starcoder2Config
+
+    torch.manual_seed(0)
+    configuration: Any = {"starcoder2": Starcoder2Config, "llama": LlamaConfig}[kind]
+    config = configuration(
+        vocab_size=1024,
+        num_hidden_layers=2,
+        max_position_embeddings=2048,
+        bos_token_id=0,
+        eos_token_id=0,
+        **REAL_SHAPES[kind],
+    )
+    AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16).save_pretrained(folder)
+    return folder
+
+
+def packs_of_fifty_steps() -> list[Pack]:
+    lengths = (700, 200, 124)
+    return [pack_of(lengths, capacity=1024, seed=seed) for seed in range(4)] * (STEPS // 4 + 1)
+
+
+def our_losses(job: Job, form: Settings) -> list[float]:
+    world = World()
+    model = build_model(job, form, world.device)
+    optimizer = FlatAdamW(FlatWeights(model), job.train)
+    records = []
+    for step, pack in enumerate(packs_of_fifty_steps()[:STEPS], start=1):
+        batch = StepBatch(step, iter([micro_batch([pack], 0, world.device)]), learned_tokens(pack), (0,))
+        records.append(train_step(model, optimizer, batch, world, rate=RATE, seed=1, stop=False))
+    return [losses_of(record.tolist()).loss for record in records]
+
+
+def plain_losses(folder: Path, job: Job, *, exact: bool) -> list[float]:
+    """The same steps with transformers, PEFT and torch's AdamW: bitsandbytes in bf16, or the same base in float32."""
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    start = build_model(job, FORMS[3], torch.device("cuda"))  # rounded as ours, and with our adapter
+    values = {name: parameter.detach().clone() for name, parameter in start.named_parameters()}
+    nf4 = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )
+    options: dict[str, Any] = (
+        {"dtype": torch.float32} if exact else {"dtype": torch.bfloat16, "quantization_config": nf4}
+    )
+    base = AutoModelForCausalLM.from_pretrained(folder, device_map={"": 0}, attn_implementation="eager", **options)
+    assert job.lora is not None
+    lora = LoraConfig(r=job.lora.rank, lora_alpha=job.lora.alpha, target_modules="all-linear")
+    model: Any = get_peft_model(base, lora)
+    for name, parameter in model.named_parameters():
+        if exact or parameter.requires_grad:
+            parameter.data.copy_(values[name])
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    adamw = torch.optim.AdamW(trained, lr=RATE, weight_decay=0.0)
+    losses = []
+    for pack in packs_of_fifty_steps()[:STEPS]:
+        total = torch.zeros((), device="cuda")
+        for part in torch.split(torch.arange(1024), list(pack.lengths)):
+            ids = torch.from_numpy(pack.ids[part.numpy()].astype("int64")).cuda()
+            learned = torch.from_numpy(pack.parts[part.numpy()]).cuda()[1:] != 0
+            logits = model(input_ids=ids[None]).logits[0, :-1].float()
+            each = torch.nn.functional.cross_entropy(logits, ids[1:], reduction="none")
+            total = total + each[learned].sum() / learned_tokens(pack)
+        adamw.zero_grad()
+        total.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        adamw.step()
+        losses.append(float(total.detach()))
+    return losses
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("kind", ["starcoder2", "llama"])
+def test_fifty_losses_are_as_near_to_float32_as_those_of_peft_and_bitsandbytes(kind: str, tmp_path: Path) -> None:
+    folder = real_shapes(kind, tmp_path)
+    job = Job.model_validate(
+        {
+            "model": {"id": str(folder), "quantization": "nf4"},
+            "data": {"max_length": 1024},
+            "lora": {"rank": 16},
+            "train": {"tokens_per_step": 1024, "clip": None},
+        }
+    )
+    exact, plain = plain_losses(folder, job, exact=True), plain_losses(folder, job, exact=False)
+    noise = max(abs(a - b) for a, b in zip(plain, exact, strict=True))
+    for form in (FORMS[0], replace(FORMS[1], fused=("all", "all"))):
+        ours = our_losses(job, form)
+        error = max(abs(a - b) for a, b in zip(ours, exact, strict=True))
+        kernels = "compiled" if form.compiled else "fused"
+        print(f"{kind}: {exact[0]:.3f} -> {exact[-1]:.3f}; from float32 {kernels} {error:.1e}, PEFT {noise:.1e}")
+        assert error < 2 * noise + 1e-3
