@@ -53,7 +53,11 @@ def assemble(job: Job, folder: RunFolder, world: World, reporter: Reporter, *, c
     check_positions(job, read_positions(job.model))
     data = prepare(job.data, encoder, cache=cache)
     watch.lap("data_s")
-    settings = settle(job, read_geometry(job), present_device(), ranks=world.size)
+    geometry = read_geometry(job)
+    settings = settle(job, geometry, present_device(), ranks=world.size)
+    if settings.compiled and geometry.why_not_fused is not None:
+        text = f"layers are compiled and not written out: {geometry.why_not_fused}"
+        reporter.record({"kind": "event", "step": 0, "name": "layers", "text": text})
     model = build_model(job, settings, world.device)
     optimizer = FlatAdamW(FlatWeights(model), job.train)
     watch.lap("model_s")
