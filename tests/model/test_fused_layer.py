@@ -1,6 +1,7 @@
 """The written-out layer against transformers and PEFT: losses, every adapter gradient, every form of keeping."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from conftest import pack_of, tiny_llama, tiny_starcoder2
 from runner.config.job import Lora
 from runner.model.adapter import add_adapter, causal_lm
 from runner.model.fused import Documents, Kept, fuse_layers, fused_layers, transformers_layers, why_not_fused
+from runner.model.nf4 import round_to_nf4
 from runner.train.batches import MicroBatch, micro_batch
 from runner.train.step import batch_losses
 
@@ -104,3 +106,39 @@ def test_documents_are_told_buffer_by_buffer() -> None:
     buffers = Documents(batch.borders, batch.documents, batch.length).buffers
     assert [buffer.lengths for buffer in buffers] == [(*LENGTHS, 10), (64,), (60, 4)]
     assert [buffer.borders.tolist() for buffer in buffers] == [[0, 17, 22, 45, 54, 64], [0, 64], [0, 60, 64]]
+
+
+@pytest.mark.parametrize("make", MAKERS)
+@pytest.mark.parametrize("kept", ["all", "input"])
+def test_weights_in_four_bits_give_what_their_dequantized_ones_give(
+    make: Callable[[], nn.Module], kept: Kept, tmp_path: Path
+) -> None:
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    make().save_pretrained(tmp_path)  # type: ignore[operator]  # transformers' own method
+    nf4 = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.float32,
+    )
+    options = {"dtype": torch.float32, "device_map": {"": "cpu"}, "attn_implementation": "sdpa"}
+
+    def rounded() -> nn.Module:
+        model: nn.Module = AutoModelForCausalLM.from_pretrained(tmp_path, **options)
+        round_to_nf4(model)
+        return model.requires_grad_(requires_grad=False)
+
+    def packed() -> nn.Module:
+        model: nn.Module = AutoModelForCausalLM.from_pretrained(tmp_path, quantization_config=nf4, **options)
+        return model.requires_grad_(requires_grad=False)
+
+    batch = micro_batch([pack_of(LENGTHS, capacity=CAPACITY)], 0, torch.device("cpu"))
+    found = []
+    for form in (rounded, packed):
+        model = adapted(form)
+        fuse_layers(model, kept=[kept] * 2)
+        assert {joined.packed for parts in fused_layers(model) for joined in parts.joined} == {form is packed}
+        found.append(loss_and_gradients(model, batch))
+    assert found[0][0] == found[1][0]
+    assert all(torch.equal(found[1][1][name], gradient) for name, gradient in found[0][1].items())

@@ -27,6 +27,7 @@ FORMS = [
     Settings("dequantized", 1, "none", compiled=True, activation_budget=0.5),
     Settings("dequantized", 1, "none", compiled=False, activation_budget=1.0, fused=("all",) * 3),
     Settings("dequantized", 1, "none", compiled=False, activation_budget=1.0, fused=("all", "attention", "input")),
+    Settings("nf4", 1, "none", compiled=False, activation_budget=1.0, fused=("input",) * 3),
     Settings("dequantized", 1, "layers", compiled=False, activation_budget=1.0),
     Settings("nf4", 1, "layers", compiled=False, activation_budget=1.0),
 ]
@@ -91,7 +92,9 @@ def reference(folder: Path, model: nn.Module, ids: list[Tensor], learned: list[T
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("form", FORMS, ids=["compiled", "fused", "fused-keeping-less", "recomputed", "nf4"])
+@pytest.mark.parametrize(
+    "form", FORMS, ids=["compiled", "fused", "fused-keeping-less", "fused-nf4", "recomputed", "nf4"]
+)
 def test_loss_and_every_adapter_gradient_equal_plain_peft(base: Path, form: Settings) -> None:
     job, world, pack = job_on(base), World(), pack_of(LENGTHS, capacity=CAPACITY)
     model = randomized(build_model(job, form, world.device))
@@ -184,7 +187,7 @@ def plain_losses(folder: Path, job: Job, *, exact: bool) -> list[float]:
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
-    start = build_model(job, FORMS[3], torch.device("cuda"))  # rounded as ours, and with our adapter
+    start = build_model(job, FORMS[4], torch.device("cuda"))  # rounded as ours, and with our adapter
     values = {name: parameter.detach().clone() for name, parameter in start.named_parameters()}
     nf4 = BitsAndBytesConfig(
         load_in_4bit=True,

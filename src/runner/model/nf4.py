@@ -1,7 +1,7 @@
 """Rounding frozen linear layers to the 16 values of 4-bit NormalFloat, the base of QLoRA (arXiv:2305.14314).
 
-Holding the rounded weights in 4 bits is bitsandbytes' own ``Linear4bit``; here they are kept dequantised:
-the same values that its kernels multiply with, without the cost of unpacking them in every step.
+Holding the rounded weights in 4 bits is bitsandbytes' own ``Linear4bit``, which can be read here; the same values can
+also be kept dequantised, without the cost of unpacking them in every step.
 """
 
 import logging
@@ -42,3 +42,24 @@ def round_to_nf4(model: nn.Module) -> int:
         linear.weight.data.copy_(nf4_rounded(linear.weight.data))
         count += linear.weight.numel()
     return count
+
+
+def is_packed(linear: nn.Linear) -> bool:
+    """Whether ``linear`` is bitsandbytes' own and holds its weights in 4 bits."""
+    return getattr(linear.weight, "quant_state", None) is not None
+
+
+def unpacked(linear: nn.Linear) -> Tensor:
+    """The weights ``(outputs, inputs)`` that a packed ``linear`` multiplies with."""
+    from bitsandbytes.functional import dequantize_4bit
+
+    weight: Any = linear.weight
+    result: Tensor = dequantize_4bit(weight.data, weight.quant_state)
+    return result
+
+
+def unpacked_dtype(linear: nn.Linear) -> torch.dtype:
+    """The type of the weights that ``linear`` multiplies with, packed or not."""
+    weight: Any = linear.weight
+    dtype: torch.dtype = weight.quant_state.dtype if is_packed(linear) else weight.dtype
+    return dtype

@@ -97,8 +97,10 @@ def _fused_working(geometry: Geometry, form: Form, tokens: int, width: int) -> f
     attention = width * tokens * (2 * geometry.heads_width + 2 * geometry.key_width + hidden)
     if form.attention == "cudnn":
         attention += CUDNN_WORKSPACE * 4 * tokens // form.micro_batch * geometry.heads_width
+    matrix = width * geometry.hidden * max(geometry.rise, geometry.fall)
+    unpacked = 2 * matrix if form.residency == "nf4" else 0
     again = 0 if set(form.fused) == {"all"} else width * tokens * geometry.rise
-    return float(max(mlp, attention) + again)
+    return float(max(mlp, attention) + again + unpacked)
 
 
 def _base_bytes(job: Job, geometry: Geometry, residency: Residency, width: int) -> float:

@@ -123,7 +123,8 @@ def _residencies(job: Job) -> tuple[Residency, ...]:
 
 def _forms(job: Job, geometry: Geometry, residency: Residency) -> Iterator[Settings]:
     kernels, layers = job.train.kernels, geometry.layers
-    if residency == "dequantized" and geometry.why_not_fused is None and kernels in ("auto", "fused"):
+    named = kernels == "fused"
+    if geometry.why_not_fused is None and (named or (kernels == "auto" and residency == "dequantized")):
         steps: list[tuple[Kept, Kept]] = [("all", "attention"), ("attention", "input")]
         for more, less in steps:
             for count in range(layers, -1, -1):

@@ -14,6 +14,7 @@ from runner.model.adapter import causal_lm
 from runner.model.fused.elementwise import Activation, Norm
 from runner.model.fused.layer import FusedLayer, Kept, LayerParts, Rotation
 from runner.model.fused.linear import JoinedLinear, Member
+from runner.model.nf4 import is_packed
 
 MODEL_TYPES = ("starcoder2", "llama", "mistral", "qwen2")
 ACTIVATIONS: dict[str, Activation] = {"gelu_pytorch_tanh": "gelu", "silu": "swiglu"}
@@ -40,7 +41,7 @@ def _why_not_adapters(lm: Any) -> str | None:
         for name, module in layer.named_modules():
             if hasattr(module, "lora_dropout") and any(isinstance(m, nn.Dropout) for m in module.lora_dropout.values()):
                 return "lora.dropout is not 0"
-            if isinstance(module, nn.Linear) and type(module) is not nn.Linear:
+            if isinstance(module, nn.Linear) and type(module) is not nn.Linear and not is_packed(module):
                 return f"{name} is a {type(module).__name__}"
     return None
 

@@ -13,11 +13,14 @@ Read by rows it is the forward product, by columns the backward one, and neither
 to memory on its own.  The sums are those of PEFT's layers with fewer roundings.
 """
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+
+from runner.model.nf4 import is_packed, unpacked, unpacked_dtype
 
 ALIGNMENT = 8  # elements: rows start on 16-byte borders in 16 bits, which the fast products need
 
@@ -38,7 +41,11 @@ class Member:
 
 
 class JoinedLinear:
-    """``members`` side by side; their base weights become views of the joined matrix."""
+    """``members`` side by side.
+
+    Weights in 16 or 32 bits move into the joined matrix, and the modules' own become views of it.  Weights in 4 bits
+    stay where they are and are unpacked for every product into a matrix that all layers of the shape share.
+    """
 
     def __init__(self, members: Sequence[Member]) -> None:
         self.members = tuple(members)
@@ -46,20 +53,29 @@ class JoinedLinear:
         self.inputs = first.in_features
         self.outputs = sum(member.linear.out_features for member in members)
         self.ranks = sum(member.rank for member in members)
+        self.packed = is_packed(first)
+        assert all(is_packed(member.linear) == self.packed for member in members), "joined layers are held alike"
         biased = any(member.linear.bias is not None for member in members)
         extra = _aligned(self.ranks + biased)
         self.tail = (self.inputs + self.ranks, self.inputs + extra)  # columns of an input buffer: 1, 0, 0, ...
         self.input_width = self.inputs + extra
         self.grad_width = self.outputs + _aligned(self.ranks)
-        shape = (self.grad_width, self.input_width)
-        self.matrix = torch.zeros(shape, dtype=first.weight.dtype, device=first.weight.device)
+        dtype, device = unpacked_dtype(first), first.weight.device
+        if self.packed:
+            self._columns = torch.zeros(self.outputs, extra, dtype=dtype, device=device)
+            self._rows = torch.zeros(self.grad_width - self.outputs, self.inputs, dtype=dtype, device=device)
+        else:
+            self._matrix = torch.zeros(self.grad_width, self.input_width, dtype=dtype, device=device)
+            self._columns = self._matrix[: self.outputs, self.inputs :]
+            self._rows = self._matrix[self.outputs :, : self.inputs]
         row = 0
         for member in members:
             linear, place = member.linear, slice(row, row + member.linear.out_features)
-            self.matrix[place, : self.inputs].copy_(linear.weight.data)
-            linear.weight.data = self.matrix[place, : self.inputs]
+            if not self.packed:
+                self._matrix[place, : self.inputs].copy_(linear.weight.data)
+                linear.weight.data = self._matrix[place, : self.inputs]
             if linear.bias is not None:
-                self.matrix[place, self.tail[0]] = linear.bias.data
+                self._columns[place, self.ranks] = linear.bias.data
             row = place.stop
         self.refresh()
 
@@ -70,17 +86,31 @@ class JoinedLinear:
         for member in self.members:
             if member.down is not None and member.up is not None:
                 ranks = slice(rank, rank + member.rank)
-                self._down[ranks].copy_(member.down.data)
-                torch.mul(member.up.data, member.scale, out=self._up[row : row + member.up.shape[0], ranks])
+                self._rows[ranks].copy_(member.down.data)
+                torch.mul(member.up.data, member.scale, out=self._columns[row : row + member.up.shape[0], ranks])
             row, rank = row + member.linear.out_features, rank + member.rank
+
+    def matrix(self) -> Tensor:
+        """``(grad_width, input_width)``; of packed layers valid until the next one of its shape is asked for."""
+        if not self.packed:
+            return self._matrix
+        matrix = _shared(self.grad_width, self.input_width, self._rows.dtype, self._rows.device)
+        row = 0
+        for member in self.members:
+            place = slice(row, row + member.linear.out_features)
+            matrix[place, : self.inputs].copy_(unpacked(member.linear))
+            row = place.stop
+        matrix[: self.outputs, self.inputs :].copy_(self._columns)
+        matrix[self.outputs :, : self.inputs].copy_(self._rows)
+        return matrix
 
     @property
     def _down(self) -> Tensor:
-        return self.matrix[self.outputs : self.outputs + self.ranks, : self.inputs]
+        return self._rows[: self.ranks]
 
     @property
     def _up(self) -> Tensor:
-        return self.matrix[: self.outputs, self.inputs : self.inputs + self.ranks]
+        return self._columns[:, : self.ranks]
 
     def input_buffer(self, like: Tensor) -> Tensor:
         """An uninitialised ``(rows, input_width)`` matrix, to hold the input, its projections and the tail."""
@@ -102,14 +132,14 @@ class JoinedLinear:
 
     def forward(self, x: Tensor, onto: Tensor | None = None) -> Tensor:
         """The outputs ``(rows, outputs)`` of a filled input buffer, added to ``onto`` in place when it is given."""
-        weight = self.matrix[: self.outputs].t()
+        weight = self.matrix()[: self.outputs].t()
         return torch.mm(x, weight) if onto is None else onto.addmm_(x, weight)
 
     def backward(self, grad: Tensor) -> Tensor:
         """The input's gradient ``(rows, inputs)``; ``grad`` is a gradient buffer whose outputs' part is filled."""
         if self.ranks:
             torch.mm(grad[:, : self.outputs], self._up, out=grad[:, self.outputs : self.outputs + self.ranks])
-        return torch.mm(grad, self.matrix[:, : self.inputs])
+        return torch.mm(grad, self.matrix()[:, : self.inputs])
 
     def accumulate(self, x: Tensor, projected: Tensor, grad: Tensor) -> None:
         """Add to the adapters' gradients; ``x`` is the input, ``grad`` a gradient buffer after ``backward``."""
@@ -126,6 +156,12 @@ class JoinedLinear:
                     member.up.grad = torch.zeros_like(member.up)
                 member.up.grad.addmm_(outputs.t(), projected[:, ranks], alpha=member.scale)
             row, rank = row + member.linear.out_features, rank + member.rank
+
+
+@functools.cache
+def _shared(rows: int, columns: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """One matrix a shape, for all packed layers in turn; the corner that nothing fills is zero."""
+    return torch.zeros(rows, columns, dtype=dtype, device=device)
 
 
 def _added(before: Tensor | None, more: Tensor) -> Tensor:
