@@ -1,0 +1,58 @@
+"""What a search knows: its trials, what each measured at its stop steps, and repeats with other seeds.
+
+Where they are written is ``journal``'s, what follows from them ``answer``'s.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Value = str | int | float | bool
+TrialEnding = Literal["finished", "stopped", "diverged", "infeasible", "failed"]
+"""All rungs trained; stopped early by the scheduler; loss not finite; does not fit; an error of the program."""
+
+
+@dataclass(frozen=True)
+class Rung:
+    """What the run that ends at ``stop_step`` would give: the trunk up to its decay, then the decay."""
+
+    stop_step: int
+    loss: float  # the held-out loss over all learned tokens, nats a token
+    think_loss: float | None  # None: no such token
+    answer_loss: float | None
+    question_sums: tuple[float, ...]  # summed loss of each held-out question, nats, in the order of the split
+    trained_tokens: int  # of this trial so far, trunk and decays together
+    seconds: float  # of this trial so far, measuring included
+    peak_gib: float
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One proposed configuration, trained to some or all stop steps."""
+
+    number: int  # counted from 0, in the order of proposals
+    values: Mapping[str, Value]  # by key of the job file, the stop step left out
+    stop_step: int  # the one that was proposed with them
+    step_s: float  # predicted seconds of a step at the configuration's own rank; what the cost of a rung is made of
+    rungs: tuple[Rung, ...] = ()
+    ending: TrialEnding | None = None  # None: not ended
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """A configuration of the search trained again to one stop step with another seed."""
+
+    trial: int
+    seed: int
+    rung: Rung
+
+
+@dataclass(frozen=True)
+class Study:
+    """Everything that a search has measured so far."""
+
+    question_tokens: tuple[int, ...]  # learned tokens of each held-out question, in the order of the split
+    base_loss: float  # of the untuned base
+    trials: tuple[Trial, ...]
+    repeats: tuple[Repeat, ...] = ()
