@@ -4,6 +4,7 @@ Which cases there are and how they are shown is ``runner.cli``'s; the same step 
 """
 
 import gc
+import itertools
 import math
 import statistics
 import time
@@ -158,32 +159,51 @@ def _measured(job: Job, case: Case, settings: Settings, world: World) -> Figures
     model = build_model(job, settings, world.device)
     optimizer = FlatAdamW(FlatWeights(model), job.train)
     learned = sum(learned_tokens(pack) for pack in case.packs)
-    seconds: list[float] = []
-    loss = math.nan
+    laps, record = _Laps(world.device), torch.zeros(0)
     for step in range(1, WARM_UP + MEASURED + 1):
         if step == WARM_UP + 1 and world.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(world.device)
-        started = _now(world.device)
         batches = _micro_batches(case.packs, settings.micro_batch, world.device)
         batch = StepBatch(step, batches, learned, tuple(range(len(case.packs))))
         record = train_step(model, optimizer, batch, world, rate=RATE, seed=job.train.seed, stop=False)
-        seconds.append(_now(world.device) - started)
-        loss = losses_of(record.tolist()).loss
-    counted = tuple(seconds[WARM_UP:])
+        laps.end(wait=step <= WARM_UP)
+    seconds = laps.seconds()
+    counted = seconds[WARM_UP:]
     return Figures(
         tokens_s=case.tokens / statistics.median(counted),
         peak_gib=peak_gib(world.device),
         first_step_s=seconds[0],
-        loss=loss,
+        loss=losses_of(record.tolist()).loss,
         step_s=counted,
     )
 
 
-def _now(device: torch.device) -> float:
-    """The clock, once the device has nothing left to do."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
+class _Laps:
+    """Seconds from the end of one step to the end of the next on the device; as in training, no step waits for it."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._ends: list[Any] = [self._now()]  # CUDA events, or the clock's seconds
+
+    def end(self, *, wait: bool) -> None:
+        """All of a step has been queued; ``wait`` for its end, so that the next one starts with nothing before it."""
+        self._ends.append(self._now())
+        if wait and self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+
+    def seconds(self) -> tuple[float, ...]:
+        """Of every step; waits for the last one."""
+        if self._device.type != "cuda":
+            return tuple(end - start for start, end in itertools.pairwise(self._ends))
+        self._ends[-1].synchronize()
+        return tuple(start.elapsed_time(end) / 1000.0 for start, end in itertools.pairwise(self._ends))
+
+    def _now(self) -> Any:
+        if self._device.type != "cuda":
+            return time.perf_counter()
+        event: Any = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        event.record(torch.cuda.current_stream(self._device))
+        return event
 
 
 def _micro_batches(packs: Sequence[Pack], rows: int, device: torch.device) -> Iterator[MicroBatch]:
