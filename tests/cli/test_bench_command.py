@@ -114,10 +114,9 @@ FACTS = Facts(
     device="NVIDIA H200",
     free_gib=139.1,
     gpu_memory_gib=22.5,
-    attention="cudnn",
+    attention="FlashAttention-4",
     peak_tflops=989.0,
     torch="2.11.0",
-    cudnn="9.19.0",
     trl="1.16.0",
     deterministic=False,
     discarded=4,
@@ -139,8 +138,8 @@ def test_the_table_is_aligned_and_says_what_it_does_not_know() -> None:
     )
     lines = render(Report(FACTS, (case, mixed), entries)).splitlines()
     assert lines[1] == (
-        "on NVIDIA H200 (139.1 GiB free), torch 2.11.0, cuDNN 9.19.0, memory cap 22.5 GiB, "
-        "attention of written-out layers by cudnn"
+        "on NVIDIA H200 (139.1 GiB free), torch 2.11.0, memory cap 22.5 GiB, "
+        "attention of written-out layers by FlashAttention-4"
     )
     table = lines[3:9]
     assert " ".join(table[0].split()) == " ".join(HEADINGS)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from conftest import pack_of, tiny_llama, tiny_starcoder2
 from runner.config.job import Lora
 from runner.model.adapter import add_adapter, causal_lm
-from runner.model.fused import Documents, Kept, fuse_layers, fused_layers, transformers_layers, why_not_fused
+from runner.model.fused import Kept, fuse_layers, fused_layers, transformers_layers, why_not_fused
 from runner.model.nf4 import round_to_nf4
 from runner.train.batches import MicroBatch, micro_batch
 from runner.train.step import batch_losses
@@ -98,14 +98,6 @@ def test_a_model_that_computes_something_else_is_left_alone(
     make: Callable[[], nn.Module], lora: dict[str, Any], reason: str
 ) -> None:
     assert why_not_fused(adapted(make, **lora)) == reason
-
-
-def test_documents_are_told_buffer_by_buffer() -> None:
-    packs = [pack_of(lengths, capacity=CAPACITY) for lengths in (LENGTHS, (CAPACITY,), (60,))]
-    batch = micro_batch(packs, 0, torch.device("cpu"))
-    buffers = Documents(batch.borders, batch.documents, batch.length).buffers
-    assert [buffer.lengths for buffer in buffers] == [(*LENGTHS, 10), (64,), (60, 4)]
-    assert [buffer.borders.tolist() for buffer in buffers] == [[0, 17, 22, 45, 54, 64], [0, 64], [0, 60, 64]]
 
 
 @pytest.mark.parametrize("make", MAKERS)

@@ -43,7 +43,7 @@ JOB = Job(data=Data(max_length=4096), train=Train(tokens_per_step=16384))
         (Form("dequantized", 2, 1.0), 29.49),
         (Form("nf4", 2, None), 4.65),
         (Form("dequantized", 2, None), 8.63),
-        (Form("dequantized", 2, 1.0, (ALL,) * LAYERS, "flash"), 18.44),
+        (Form("dequantized", 2, 1.0, (ALL,) * LAYERS), 18.44),
     ],
 )
 def test_predicted_peak_is_within_three_percent_of_measured(form: Form, measured_gib: float) -> None:
@@ -58,11 +58,8 @@ def test_a_24_gb_card_keeps_the_base_dequantized_and_all_that_written_out_layers
     settings = settle(JOB, STARCODER2_3B, card(22.5), ranks=1)
     assert (settings.residency, settings.micro_batch, settings.compiled) == ("dequantized", 2, False)
     assert settings.fused == ("all",) * LAYERS
-    hopper = Device("cuda", "a card", 19.0, "cudnn")  # cuDNN is faster, and has a larger workspace
-    kept = settle(JOB, STARCODER2_3B, hopper, ranks=1).fused
+    kept = settle(JOB, STARCODER2_3B, card(18.0), ranks=1).fused
     assert set(kept) == {"all", "attention"}
-    flash = settle(JOB, STARCODER2_3B, card(19.0), ranks=1).fused
-    assert flash.count("all") > kept.count("all") > 0
 
 
 def test_layers_that_cannot_be_written_out_are_compiled() -> None:

@@ -136,7 +136,7 @@ def test_a_stopped_run_goes_on_with_the_same_losses_on_a_gpu(
 
 
 STEPS = 50
-RATE = 1e-3
+RATE = 1e-4
 REAL_SHAPES: dict[str, dict[str, object]] = {  # of one layer: StarCoder2-3B's, and a Llama of a billion parameters
     "starcoder2": {
         "hidden_size": 3072,

@@ -99,7 +99,6 @@ class Facts:
     attention: str | None  # whose kernels written-out layers attend by; None on a CPU
     peak_tflops: float | None
     torch: str
-    cudnn: str | None
     trl: str | None  # None: not asked for
     deterministic: bool
     discarded: int  # steps
@@ -175,7 +174,6 @@ def _facts(job: "Job", cluster: "Cluster", asked: Asked) -> Facts:
     from runner.train.bench import MEASURED, WARM_UP
 
     device = present_device()
-    cudnn: int | None = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]  # torch leaves it untyped
     return Facts(
         job=_described(job),
         device=device.name,
@@ -184,7 +182,6 @@ def _facts(job: "Job", cluster: "Cluster", asked: Asked) -> Facts:
         attention=device.attention if device.kind == "cuda" else None,
         peak_tflops=peak_tflops(device.name),
         torch=torch.__version__,
-        cudnn=None if cudnn is None else f"{cudnn // 10000}.{cudnn // 100 % 100}.{cudnn % 100}",
         trl=metadata.version("trl") if asked.peer else None,
         deterministic=job.train.deterministic,
         discarded=WARM_UP,
@@ -275,8 +272,7 @@ def _head(facts: Facts) -> list[str]:
     return [
         f"{facts.job}{', deterministic' if facts.deterministic else ''}: {facts.discarded} steps discarded, "
         f"median of the next {facts.counted}",
-        f"on {facts.device} ({facts.free_gib:.1f} GiB free), torch {facts.torch}, cuDNN {facts.cudnn or '-'}"
-        f"{cap}{attention}",
+        f"on {facts.device} ({facts.free_gib:.1f} GiB free), torch {facts.torch}{cap}{attention}",
     ]
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 from runner.config.job import Job
 from runner.model.base import Residency
-from runner.model.fused import Attention, Kept
+from runner.model.fused import Kept
 from runner.plan.geometry import Geometry
 
 GIB = 2**30
@@ -17,7 +17,6 @@ NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)  # a weight: 4 bits, an 8-bit scale pe
 STATE_BYTES = 16  # of a trainable weight: float32 master, gradient and two moments of AdamW
 WORKING_LAYERS = 3.5  # a compiled layer's backward pass holds so many times what its forward pass would save
 WORKING_LAYERS_EAGER = 1.1  # the same for a layer that is not compiled
-CUDNN_WORKSPACE = 46  # x 4 bytes a token of one buffer and query channel: what cuDNN 9.19 takes for a backward pass
 HEAD_CHUNK_BYTES = 256 * 2**20  # logits held at once (runner.train.loss)
 HEAD_COPIES = 1.6  # of them on a CPU, which works in a copy
 CPU_RUNTIME_GIB = 0.7  # resident size of the interpreter with torch, transformers and Ray, before any model
@@ -31,7 +30,6 @@ class Form:
     micro_batch: int  # packed buffers in a forward pass
     kept: float | None  # part of the activations kept; None keeps each layer's input and computes it again
     fused: tuple[Kept, ...] = ()  # what each written-out layer keeps; none where layers are transformers' own
-    attention: Attention = "flash"
 
 
 @dataclass(frozen=True)
@@ -95,8 +93,7 @@ def _fused_working(geometry: Geometry, form: Form, tokens: int, width: int) -> f
     head = min(HEAD_CHUNK_BYTES, width * tokens * geometry.vocabulary)
     mlp = width * tokens * (geometry.rise + geometry.fall + hidden) + head
     attention = width * tokens * (2 * geometry.heads_width + 2 * geometry.key_width + hidden)
-    if form.attention == "cudnn":
-        attention += CUDNN_WORKSPACE * 4 * tokens // form.micro_batch * geometry.heads_width
+    attention += 4 * tokens * geometry.heads_width  # the kernels sum the queries' gradient in float32
     matrix = width * geometry.hidden * max(geometry.rise, geometry.fall)
     unpacked = 2 * matrix if form.residency == "nf4" else 0
     again = 0 if set(form.fused) == {"all"} else width * tokens * geometry.rise

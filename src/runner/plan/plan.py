@@ -124,7 +124,7 @@ def _form(plan: Plan) -> list[str]:
         kept = f"{settings.activation_budget:.0%} of the activations kept"
     form = "compiled" if settings.compiled else "as transformers has them"
     if settings.fused:
-        form, kept = f"written out, attention by {settings.attention}", _fused_kept(settings.fused)
+        form, kept = f"written out, attention by {plan.device.attention}", _fused_kept(settings.fused)
     elif plan.device.kind == "cuda" and plan.geometry.why_not_fused is not None:
         form += f" ({plan.geometry.why_not_fused})"
     return [

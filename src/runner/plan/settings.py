@@ -26,7 +26,7 @@ class Device:
     kind: Literal["cuda", "cpu"]
     name: str
     free_gib: float
-    attention: Attention = "flash"  # whose kernels attention within documents runs on
+    attention: Attention = "torch's flash kernel"  # whose kernels written-out layers attend by
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,12 @@ class Settings:
     compiled: bool
     activation_budget: float  # part of the activations that compiled layers keep, 0 to 1
     fused: tuple[Kept, ...] = ()  # what each written-out layer keeps; none where layers are transformers' own
-    attention: Attention = "flash"
 
     @property
     def form(self) -> Form:
         """What of the settings memory depends on."""
         kept = None if self.recompute == "layers" else self.activation_budget
-        return Form(self.residency, self.micro_batch, kept, self.fused, self.attention)
+        return Form(self.residency, self.micro_batch, kept, self.fused)
 
 
 def settle(job: Job, geometry: Geometry, device: Device, *, ranks: int) -> Settings:
@@ -69,8 +68,7 @@ def settle(job: Job, geometry: Geometry, device: Device, *, ranks: int) -> Setti
         fused = (keeps,) * (geometry.layers if job.train.kernels == "fused" else 0)
         return Settings("dequantized", rows, "none", compiled=False, activation_budget=1.0, fused=fused)
     smallest: tuple[Settings, Memory] | None = None
-    for candidate in _candidates(job, geometry, mine):
-        settings = replace(candidate, attention=device.attention)
+    for settings in _candidates(job, geometry, mine):
         memory = predict_memory(job, geometry, settings.form, device.kind)
         if memory.total_gib <= MARGIN * device.free_gib:
             return settings

@@ -22,7 +22,7 @@ PACKAGES = (
     "datasets",
     "deepspeed",
     "numpy",
-    "nvidia-cudnn-frontend",
+    "flash-attn-4",
     "optuna",
     "peft",
     "ray",

@@ -1,26 +1,26 @@
 """Causal attention within packed documents, forwards and backwards, without autograd.
 
-Three ways to the same result: cuDNN (the fastest on Hopper), torch's flash kernel, and document by document
-with torch's own operator on a CPU.  Queries, keys and values lie side by side in one row a token.
+Three ways to the same result: FlashAttention-4 (the fastest on Hopper), torch's own flash kernel, and document by
+document with torch's operator on a CPU.  Queries, keys and values lie side by side in one row a token.
 """
 
 import functools
-import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from runner.model.fused import cudnn_attention
+from runner.model.fused import flash4
+from runner.model.fused.elementwise import sum_dtype
 
-Attention = Literal["cudnn", "flash"]
+Attention = Literal["FlashAttention-4", "torch's flash kernel"]
 
 
 def attention_here(device: int) -> Attention:
-    """Whose kernels 16-bit attention without a window runs on, on CUDA ``device``."""
-    return "cudnn" if cudnn_attention.present(device) else "flash"
+    """Whose kernels 16-bit attention runs on, on CUDA ``device``."""
+    return "FlashAttention-4" if flash4.present(device) else "torch's flash kernel"
 
 
 @dataclass(frozen=True)
@@ -30,25 +30,6 @@ class Documents:
     borders: Tensor  # int32 (at least documents + 1, padded with the end), on the device
     lengths: tuple[int, ...]
     longest: int  # tokens of one buffer, which no document is longer than
-    offsets: dict[tuple[str, int], Tensor] = field(default_factory=dict)  # what cuDNN derives from the borders
-
-    @functools.cached_property
-    def buffers(self) -> tuple["Documents", ...]:
-        """The documents of each buffer, their borders counted from its beginning."""
-        groups: list[list[int]] = [[]]
-        for length in self.lengths:
-            if sum(groups[-1]) == self.longest:
-                groups.append([])
-            groups[-1].append(length)
-        ends = list(itertools.accumulate(len(group) for group in groups))
-        return tuple(
-            Documents(
-                self.borders[end - len(group) : end + 1] - index * self.longest,
-                tuple(group),
-                self.longest,
-            )
-            for index, (end, group) in enumerate(zip(ends, groups, strict=True))
-        )
 
     def spans(self) -> Iterator[slice]:
         """The rows of each document."""
@@ -75,8 +56,8 @@ def attention_forward(
     query, key, value = _split(qkv, heads, key_heads)
     if not qkv.is_cuda:
         return _cpu_forward(query, key, value, out, documents, scaling, window)
-    if cudnn_attention.usable(query, window):
-        return cudnn_attention.forward(qkv, out, documents, heads, key_heads, scaling)
+    if flash4.usable(query):
+        return flash4.forward((query, key, value), _by_head(out, query), documents, scaling, window)
     edge = (-1, 0) if window is None else (window - 1, 0)
     attended, normalizers, *_ = torch.ops.aten._flash_attention_forward(
         *(query, key, value, documents.borders, documents.borders, documents.longest, documents.longest),
@@ -108,14 +89,13 @@ def attention_backward(
     if not qkv.is_cuda:
         _cpu_backward(query, key, value, out, normalizers, grad, qkv_grad, documents, scaling, window)
         return
-    if cudnn_attention.usable(query, window):
-        for index, buffer in enumerate(documents.buffers):  # one at a time: its workspace grows with the tokens
-            rows = slice(index * documents.longest, (index + 1) * documents.longest)
-            tensors = (qkv[rows], out[rows], normalizers[rows], grad[rows], qkv_grad[rows])
-            cudnn_attention.backward(*tensors, buffer, heads, key_heads, scaling)
+    shape = query.shape
+    if flash4.usable(query):
+        attended, outer = _by_head(out, query), grad.view(shape)
+        part_grads = _split(qkv_grad, heads, key_heads)
+        flash4.backward((query, key, value), attended, normalizers, outer, part_grads, documents, scaling, window)
         return
     edge = (-1, 0) if window is None else (window - 1, 0)
-    shape = query.shape
     unused = _unused(qkv.device)
     pieces = torch.ops.aten._flash_attention_backward(
         *(grad.view(shape), query, key, value, out.reshape(shape), normalizers),
@@ -142,11 +122,16 @@ def _split(qkv: Tensor, heads: int, key_heads: int) -> tuple[Tensor, Tensor, Ten
     return shaped[:, :heads], shaped[:, heads : heads + key_heads], shaped[:, heads + key_heads :]
 
 
+def _by_head(rows: Tensor, like: Tensor) -> Tensor:
+    """A view ``(rows, heads, head)`` of a part of a wider buffer."""
+    return rows.as_strided(like.shape, (rows.stride(0), like.shape[2], 1))
+
+
 def _cpu_forward(
     query: Tensor, key: Tensor, value: Tensor, out: Tensor, documents: Documents, scaling: float, window: int | None
 ) -> Tensor:
     repeats = query.shape[1] // key.shape[1]
-    normalizers = query.new_empty(query.shape[1], len(query), dtype=torch.float32)
+    normalizers = query.new_empty(query.shape[1], len(query), dtype=sum_dtype(query.dtype))
     for span in documents.spans():
         q, k, v = (_one(states[span], times) for states, times in ((query, 1), (key, repeats), (value, repeats)))
         attended, logsumexp = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(

@@ -56,15 +56,16 @@ def norm_backward(norm: Norm, x: Tensor, grad: Tensor, residual: Tensor, out: Te
             num_warps=8,
         )
         return
-    values = x.float()
+    wide = sum_dtype(x.dtype)
+    values = x.to(wide)
     centred = values - values.mean(-1, keepdim=True) if norm.kind == "layer" else values
     inverse = torch.rsqrt(centred.square().mean(-1, keepdim=True) + norm.eps)
     unit = centred * inverse
-    outer = grad.float() * norm.weight.float()
+    outer = grad.to(wide) * norm.weight.to(wide)
     inner = outer - unit * (outer * unit).mean(-1, keepdim=True)
     if norm.kind == "layer":
         inner -= outer.mean(-1, keepdim=True)
-    out.copy_(residual.float() + inner * inverse)
+    out.copy_(residual.to(wide) + inner * inverse)
     grad.copy_(_normed(norm, x))
 
 
@@ -121,7 +122,7 @@ def rotate(x: Tensor, cosine: Tensor, sine: Tensor, heads: int, *, back: bool = 
 
 
 def cross_entropy(logits: Tensor, targets: Tensor, losses: Tensor, scale: float | None) -> None:
-    """Write the loss of each row of ``logits`` ``(rows, vocabulary)`` into ``losses``, float32 ``(rows,)``.
+    """Write the loss of each row of ``logits`` ``(rows, vocabulary)`` into ``losses`` ``(rows,)``.
 
     With a ``scale`` the logits become ``scale`` x their gradient.
     """
@@ -137,7 +138,7 @@ def cross_entropy(logits: Tensor, targets: Tensor, losses: Tensor, scale: float 
             num_warps=8,
         )
         return
-    values = logits.float()
+    values = logits.to(sum_dtype(logits.dtype))
     normalizer = values.logsumexp(dim=-1)
     picked = values.gather(1, targets[:, None])
     losses.copy_(normalizer - picked[:, 0])
@@ -147,6 +148,11 @@ def cross_entropy(logits: Tensor, targets: Tensor, losses: Tensor, scale: float 
     at_target = (picked - normalizer[:, None]).exp_().sub_(1.0)
     error.scatter_(1, targets[:, None], at_target)
     logits.copy_(error.mul_(scale))
+
+
+def sum_dtype(dtype: torch.dtype) -> torch.dtype:
+    """The type that values of ``dtype`` are summed in: float32, or float64 for float64."""
+    return torch.promote_types(dtype, torch.float32)
 
 
 def write_tail(out: Tensor, tail: tuple[int, int]) -> None:

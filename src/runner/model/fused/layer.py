@@ -50,6 +50,11 @@ class LayerParts:
         """All linear layers."""
         return (self.qkv, self.output, self.rise, self.fall)
 
+    def rescale(self, scale: float) -> None:
+        """Scale every adapter by ``scale`` from the next ``refresh`` on."""
+        for joined in self.joined:
+            joined.rescale(scale)
+
     def refresh(self) -> None:
         """Take over the adapters as they are now; call after every optimizer step."""
         for joined in self.joined:

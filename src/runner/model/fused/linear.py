@@ -15,7 +15,7 @@ to memory on its own.  The sums are those of PEFT's layers with fewer roundings.
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -78,6 +78,10 @@ class JoinedLinear:
                 self._columns[place, self.ranks] = linear.bias.data
             row = place.stop
         self.refresh()
+
+    def rescale(self, scale: float) -> None:
+        """Scale every adapter by ``scale`` from the next ``refresh`` on."""
+        self.members = tuple(replace(member, scale=scale) for member in self.members)
 
     @torch.no_grad()
     def refresh(self) -> None:
