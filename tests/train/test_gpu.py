@@ -237,9 +237,10 @@ def test_fifty_losses_are_as_near_to_float32_as_those_of_peft_and_bitsandbytes(k
     )
     exact, plain = plain_losses(folder, job, exact=True), plain_losses(folder, job, exact=False)
     noise = max(abs(a - b) for a, b in zip(plain, exact, strict=True))
-    for form in (FORMS[0], replace(FORMS[1], fused=("all", "all"))):
+    whole = replace(FORMS[1], fused=("all", "all"))
+    for form in (FORMS[0], whole, replace(whole, replayed=True)):
         ours = our_losses(job, form)
         error = max(abs(a - b) for a, b in zip(ours, exact, strict=True))
-        kernels = "compiled" if form.compiled else "fused"
+        kernels = "compiled" if form.compiled else "replayed" if form.replayed else "fused"
         print(f"{kind}: {exact[0]:.3f} -> {exact[-1]:.3f}; from float32 {kernels} {error:.1e}, PEFT {noise:.1e}")
         assert error < 2 * noise + 1e-3

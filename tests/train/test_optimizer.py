@@ -65,3 +65,37 @@ def test_sixteen_bit_parameters_keep_float32_masters() -> None:
     assert weights.master.dtype == torch.float32
     for (name, master), parameter in zip(weights.named(), (p for p in net.parameters() if p.ndim == 2), strict=False):
         assert torch.equal(master.to(torch.bfloat16), parameter), name
+
+
+def test_started_again_it_is_as_new_with_the_settings_given() -> None:
+    old, new = small_net().to(torch.bfloat16), small_net().to(torch.bfloat16)
+    used = FlatAdamW(FlatWeights(old), TRAIN.model_copy(update={"weight_decay": 0.9, "clip": None}))
+    fresh = FlatAdamW(FlatWeights(new), TRAIN)
+    start = used.weights.master.clone()
+    used.weights.gradient.fill_(0.1)
+    used.step(1e-2, torch.tensor(1.0))
+    for parameter in old.parameters():
+        assert parameter.grad is not None
+        parameter.grad.fill_(float("nan"))  # of a backward pass that an error ended
+    used.weights.master.copy_(start)
+    used.start_again(TRAIN)
+    for optimizer in (used, fresh):
+        optimizer.weights.clear_gradient()
+        optimizer.weights.collect_gradient()
+        optimizer.weights.gradient.add_(0.1)
+        optimizer.step(1e-2, torch.tensor(1.0))
+    assert all(torch.equal(*pair) for pair in zip(used.changing(), fresh.changing(), strict=True))
+    assert used.steps_taken == 1
+
+
+def test_what_changes_put_back_is_as_if_the_step_had_not_been() -> None:
+    once, twice = (FlatAdamW(FlatWeights(small_net()), TRAIN) for _ in range(2))
+    kept = [tensor.clone() for tensor in twice.changing()]
+    for optimizer in (twice, once):
+        optimizer.weights.gradient.fill_(0.1)
+        optimizer.step(1e-2, torch.tensor(1.0))
+    for live, tensor in zip(twice.changing(), kept, strict=True):
+        live.copy_(tensor)
+    twice.weights.gradient.fill_(0.1)
+    twice.step(1e-2, torch.tensor(1.0))
+    assert all(torch.equal(*pair) for pair in zip(once.changing(), twice.changing(), strict=True))

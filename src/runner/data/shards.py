@@ -91,8 +91,8 @@ class SplitWriter:
 class PackedSplit:
     """The documents of one split in buffers of ``max_length`` tokens, read from memory-mapped shards.
 
-    ``documents``, ``tokens`` (without padding) and ``answer_tokens`` (the learned ones, of which
-    ``think_tokens`` are thinking) are counts.
+    ``documents``, ``tokens`` (without padding) and ``answer_tokens`` (the learned ones, of which ``think_tokens``
+    are thinking) are counts; ``most_documents`` is how many a buffer has at most, its padding counted as one.
     """
 
     def __init__(self, folder: Path, *, vocabulary: int, max_length: int, pad_id: int) -> None:
@@ -113,6 +113,7 @@ class PackedSplit:
         self.documents = len(self._question_ids)
         self.tokens = int(self._offsets[-1])
         self.think_tokens = int(self._think_lengths.sum())
+        self.most_documents = int(np.diff(self._pack_offsets).max(initial=0)) + 1
         self.answer_tokens = self.tokens - int(np.maximum(self._prompt_lengths, 1).sum())
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -141,7 +142,7 @@ class PackedSplit:
         positions = np.empty(self.max_length, dtype=np.int32)
         lengths: list[int] = []
         at = 0
-        for number in self._members(index):
+        for number in self.members(index):
             document = self.document(int(number))
             length = len(document.ids)
             learned_from, answer_from = document.prompt_length, document.prompt_length + document.think_length
@@ -159,14 +160,15 @@ class PackedSplit:
 
     def document_ids(self, index: int) -> tuple[str, ...]:
         """Question ids of the documents in buffer ``index``, in their order there."""
-        return tuple(self._question_ids[number] for number in self._members(index))
+        return tuple(self._question_ids[number] for number in self.members(index))
 
     @property
     def question_ids(self) -> tuple[str, ...]:
         """Question id of every document in the order of writing; a question with two rows stands twice."""
         return tuple(self._question_ids)
 
-    def _members(self, index: int) -> Sequence[int]:
+    def members(self, index: int) -> Sequence[int]:
+        """Numbers of the documents in buffer ``index``, in their order there; IndexError as in ``pack``."""
         if not 0 <= index < len(self):
             raise IndexError(f"pack {index} of {len(self)}")
         members: list[int] = self._pack_documents[self._pack_offsets[index] : self._pack_offsets[index + 1]].tolist()

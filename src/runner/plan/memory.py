@@ -30,6 +30,7 @@ class Form:
     micro_batch: int  # packed buffers in a forward pass
     kept: float | None  # part of the activations kept; None keeps each layer's input and computes it again
     fused: tuple[Kept, ...] = ()  # what each written-out layer keeps; none where layers are transformers' own
+    replayed: bool = False  # written-out layers' passes as CUDA graphs, whose memory nothing else can use
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,8 @@ def predict_memory(job: Job, geometry: Geometry, form: Form, kind: Literal["cuda
     state = geometry.trainable * _state_bytes(job, kind) / GIB
     if form.fused:
         kept = float(width * tokens * sum(_fused_kept(job, geometry, keeps) for keeps in form.fused))
-        return Memory(base, state, kept / GIB, _fused_working(geometry, form, tokens, width) / GIB)
+        working = _fused_working(geometry, form, tokens, width) * (2 if form.replayed else 1)  # again for validation
+        return Memory(base, state, kept / GIB, working / GIB)
     compiled = kind == "cuda" and form.kept is not None
     working = (WORKING_LAYERS if compiled else WORKING_LAYERS_EAGER) * saved
     if form.kept is None:

@@ -16,6 +16,8 @@ from runner.plan.memory import Form, Memory, predict_memory
 
 MARGIN = 0.94  # of the free memory: predictions may be 5 % short, and allocators fragment
 TOKENS_A_PASS = 8192  # the most that were tried at the larger budget; half of it was 7 % slower on an H200
+AGAIN: dict[Kept, float] = {"all": 0.0, "attention": 0.12, "input": 0.24}  # time of computing a layer again, H200
+UNPACKING = 0.07 * 8192  # x time of a pass / its tokens: unpacking every weight in it, StarCoder2-3B on an H200
 BUDGETS = (0.5, 0.3)  # parts of the activations that compiled layers keep; all of them gained 1 % on an H200
 
 
@@ -39,12 +41,13 @@ class Settings:
     compiled: bool
     activation_budget: float  # part of the activations that compiled layers keep, 0 to 1
     fused: tuple[Kept, ...] = ()  # what each written-out layer keeps; none where layers are transformers' own
+    replayed: bool = False  # written-out layers' passes as CUDA graphs
 
     @property
     def form(self) -> Form:
         """What of the settings memory depends on."""
         kept = None if self.recompute == "layers" else self.activation_budget
-        return Form(self.residency, self.micro_batch, kept, self.fused)
+        return Form(self.residency, self.micro_batch, kept, self.fused, self.replayed)
 
 
 def settle(job: Job, geometry: Geometry, device: Device, *, ranks: int) -> Settings:
@@ -71,7 +74,9 @@ def settle(job: Job, geometry: Geometry, device: Device, *, ranks: int) -> Setti
     for settings in _candidates(job, geometry, mine):
         memory = predict_memory(job, geometry, settings.form, device.kind)
         if memory.total_gib <= MARGIN * device.free_gib:
-            return settings
+            replayed = replace(settings, replayed=bool(settings.fused) and mine % settings.micro_batch == 0)
+            more = predict_memory(job, geometry, replayed.form, device.kind)
+            return replayed if more.total_gib <= MARGIN * device.free_gib else settings
         if smallest is None or memory.total_gib < smallest[1].total_gib:
             smallest = settings, memory
     assert smallest is not None, "there is always a candidate"
@@ -99,18 +104,20 @@ def _buffers_of_one_rank(job: Job, ranks: int) -> int:
 
 
 def _candidates(job: Job, geometry: Geometry, buffers: int) -> Iterator[Settings]:
-    """From the fastest to the smallest; a pass is made smaller only when nothing less can be kept.
+    """From the fastest to the smallest; a pass is made smaller only when nothing less can be kept."""
+    forms = [form for residency in _residencies(job) for form in _forms(job, geometry, residency)]
+    fused, others = [form for form in forms if form.fused], [form for form in forms if not form.fused]
+    for rows in _row_counts(job, buffers):
+        tokens = rows * job.data.max_length
+        yield from (replace(form, micro_batch=rows) for form in sorted(fused, key=lambda form: _slowness(form, tokens)))
+    for form in others:
+        yield from (replace(form, micro_batch=rows) for rows in _row_counts(job, buffers))
 
-    On an H200 keeping only layers' inputs cost 27 % of the time of a pass of 8,192 tokens, and two passes of
-    4,096 that keep all took 31 % longer than the one.
-    """
-    for residency in _residencies(job):
-        forms = list(_forms(job, geometry, residency))
-        for rows in _row_counts(job, buffers):
-            yield from (replace(form, micro_batch=rows) for form in forms if form.fused)
-        for form in forms:
-            if not form.fused:
-                yield from (replace(form, micro_batch=rows) for rows in _row_counts(job, buffers))
+
+def _slowness(form: Settings, tokens: int) -> float:
+    """Time that a pass of ``tokens`` takes more than one that keeps all and unpacks nothing, as a part of that one."""
+    again = sum(AGAIN[keeps] for keeps in form.fused) / len(form.fused)
+    return again + (UNPACKING / tokens * (1.0 + again) if form.residency == "nf4" else 0.0)
 
 
 def _residencies(job: Job) -> tuple[Residency, ...]:
@@ -121,8 +128,7 @@ def _residencies(job: Job) -> tuple[Residency, ...]:
 
 def _forms(job: Job, geometry: Geometry, residency: Residency) -> Iterator[Settings]:
     kernels, layers = job.train.kernels, geometry.layers
-    named = kernels == "fused"
-    if geometry.why_not_fused is None and (named or (kernels == "auto" and residency == "dequantized")):
+    if geometry.why_not_fused is None and kernels in ("auto", "fused"):
         steps: list[tuple[Kept, Kept]] = [("all", "attention"), ("attention", "input")]
         for more, less in steps:
             for count in range(layers, -1, -1):

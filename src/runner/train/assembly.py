@@ -48,10 +48,7 @@ def assemble(job: Job, folder: RunFolder, world: World, reporter: Reporter, *, c
     """Tokenizer, data, model and optimizer, each timed; nothing has been trained yet."""
     watch = Stopwatch()
     choose_kernels(world.device, deterministic=job.train.deterministic)
-    encoder = load_encoder(job.model)
-    check_vocabulary(load_config(job.model), encoder.vocabulary, job.model.id)
-    check_positions(job, read_positions(job.model))
-    data = prepare(job.data, encoder, cache=cache)
+    encoder, data = load_data(job, cache=cache)
     watch.lap("data_s")
     geometry = read_geometry(job)
     settings = settle(job, geometry, present_device(), ranks=world.size)
@@ -64,6 +61,14 @@ def assemble(job: Job, folder: RunFolder, world: World, reporter: Reporter, *, c
     saves = Saves.begin(folder, world, keep=job.checkpoint.keep, stamp={"job": job_hash(job)})
     saves.preflight(STATE_BYTES * optimizer.weights.count)
     return Run(job, folder, world, reporter, encoder, data, settings, model, optimizer, saves, watch)
+
+
+def load_data(job: Job, *, cache: Path) -> tuple[Encoder, PreparedData]:
+    """The tokenizer of the model and the packed data; ``UserError`` where they and the model do not go together."""
+    encoder = load_encoder(job.model)
+    check_vocabulary(load_config(job.model), encoder.vocabulary, job.model.id)
+    check_positions(job, read_positions(job.model))
+    return encoder, prepare(job.data, encoder, cache=cache)
 
 
 def batches_of(run: Run) -> Batches:

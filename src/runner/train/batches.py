@@ -39,8 +39,8 @@ def learned_tokens(pack: Pack) -> int:
     return int(np.count_nonzero((pack.parts != 0) & (pack.positions != 0)))
 
 
-def micro_batch(packs: list[Pack], first: int, device: torch.device) -> MicroBatch:
-    """``packs`` side by side on ``device``; the copies do not wait."""
+def micro_batch(packs: list[Pack], first: int, device: torch.device, *, documents: int = 0) -> MicroBatch:
+    """``packs`` side by side on ``device``, with room for the borders of ``documents``; the copies do not wait."""
     ids = np.stack([pack.ids for pack in packs]).astype(np.int64)
     positions = np.stack([pack.positions for pack in packs]).astype(np.int64)
     parts = np.stack([pack.parts for pack in packs]).astype(np.int64)
@@ -50,7 +50,7 @@ def micro_batch(packs: list[Pack], first: int, device: torch.device) -> MicroBat
         first_pack=first,
         ids=_on(device, ids),
         positions=_on(device, positions),
-        borders=_on(device, _borders(lengths)),
+        borders=_on(device, _borders(lengths, documents)),
         predicted=_on(device, learned - 1),
         targets=_on(device, ids.reshape(-1)[learned]),
         parts=_on(device, parts.reshape(-1)[learned]),
@@ -113,7 +113,9 @@ class Batches:
         for start in range(0, len(indexes), self.rows):
             with self.spent.counted():
                 chosen = [int(index) for index in indexes[start : start + self.rows]]
-                batch = micro_batch([self.split.pack(index) for index in chosen], chosen[0], self.device)
+                packs = [self.split.pack(index) for index in chosen]
+                room = len(packs) * self.split.most_documents  # the same for every batch, so that all have one shape
+                batch = micro_batch(packs, chosen[0], self.device, documents=room)
             yield batch
 
 
@@ -125,9 +127,9 @@ def in_order(split: PackedSplit, *, rows: int, rank: int, ranks: int, device: to
         yield micro_batch([split.pack(index) for index in chosen], chosen[0], device)
 
 
-def _borders(lengths: list[int]) -> NDArray[np.int32]:
+def _borders(lengths: list[int], documents: int) -> NDArray[np.int32]:
     ends = np.cumsum([0, *lengths], dtype=np.int32)
-    padded = -(-len(ends) // BORDERS) * BORDERS
+    padded = -(-max(len(ends), documents + 1) // BORDERS) * BORDERS
     return np.pad(ends, (0, padded - len(ends)), mode="edge")
 
 

@@ -64,7 +64,7 @@ class Figures:
     """What was measured of one case."""
 
     tokens_s: float  # of documents; the median step's
-    peak_gib: float  # over the steps that are counted
+    peak_gib: float  # over all steps
     first_step_s: float  # with what is compiled
     loss: float  # of the last step, nats a token
     step_s: tuple[float, ...]  # the steps that are counted
@@ -160,9 +160,9 @@ def _measured(job: Job, case: Case, settings: Settings, world: World) -> Figures
     optimizer = FlatAdamW(FlatWeights(model), job.train)
     learned = sum(learned_tokens(pack) for pack in case.packs)
     laps, record = _Laps(world.device), torch.zeros(0)
+    if world.device.type == "cuda":  # before the first step: later ones may be replayed in memory taken then
+        torch.cuda.reset_peak_memory_stats(world.device)
     for step in range(1, WARM_UP + MEASURED + 1):
-        if step == WARM_UP + 1 and world.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(world.device)
         batches = _micro_batches(case.packs, settings.micro_batch, world.device)
         batch = StepBatch(step, batches, learned, tuple(range(len(case.packs))))
         record = train_step(model, optimizer, batch, world, rate=RATE, seed=job.train.seed, stop=False)
@@ -217,6 +217,7 @@ def form_of(settings: Settings, buffers: int) -> str:
     if settings.fused:
         counts = Counter(settings.fused)
         form = "written out, " + " + ".join(f"{count} {keeps}" for keeps, count in counts.items())
+        form += ", replayed" if settings.replayed else ""
     elif settings.compiled:
         form = f"compiled {100 * settings.activation_budget:.0f} %"
     elif settings.recompute == "layers":

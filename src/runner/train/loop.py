@@ -119,7 +119,7 @@ def _noted(run: Run, progress: Progress, pending: list[_Pending], *, everything:
         finite = math.isfinite(losses.loss) and math.isfinite(norm)
         progress = replace(progress, non_finite=0 if finite else progress.non_finite + 1)
         if progress.non_finite >= NON_FINITE_LIMIT:
-            raise diverged(run, done.step, done.batch, NON_FINITE_LIMIT)
+            raise diverged(run.data.train, run.job.train.learning_rate, done.batch, NON_FINITE_LIMIT)
     return progress, any(read[-1] > 0 for read in values)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from runner.model.fused.elementwise import cross_entropy
+from runner.model.fused.elementwise import cross_entropy, sum_dtype
 
 CHUNK_BYTES = 256 * 2**20  # logits held at once; 2,730 rows of StarCoder2's 49,152 tokens in 16 bits
 
@@ -19,9 +19,9 @@ class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, head: Tensor, targets: Tensor, scale: float) -> tuple[Tensor, Tensor]:
         wants_hidden, wants_head = ctx.needs_input_grad[:2]
-        losses = torch.empty(len(targets), dtype=torch.float32, device=hidden.device)
+        losses = torch.empty(len(targets), dtype=sum_dtype(hidden.dtype), device=hidden.device)
         hidden_grad = torch.empty_like(hidden) if wants_hidden else None
-        head_grad = torch.zeros_like(head, dtype=torch.float32) if wants_head else None
+        head_grad = torch.zeros_like(head, dtype=sum_dtype(head.dtype)) if wants_head else None
         rows = max(1, CHUNK_BYTES // (head.element_size() * head.shape[0]))
         for start in range(0, len(targets), rows):
             chunk = slice(start, start + rows)
@@ -51,8 +51,8 @@ def linear_cross_entropy(hidden: Tensor, head: Tensor, targets: Tensor, *, scale
     """``scale`` x the summed cross-entropy of ``hidden @ head.T`` against ``targets``, and each row's own loss.
 
     ``hidden`` is ``(rows, width)``, ``head`` ``(vocabulary, width)``, ``targets`` int64 ``(rows,)``.  The second
-    result, float32 ``(rows,)`` in nats, carries no gradient.  Memory: ``CHUNK_BYTES`` and one gradient of
-    ``hidden``, whatever the number of rows.
+    result, ``(rows,)`` in nats, float32 (float64 where ``hidden`` is), carries no gradient.  Memory: ``CHUNK_BYTES``
+    and one gradient of ``hidden``, whatever the number of rows.
     """
     total: Tensor
     losses: Tensor

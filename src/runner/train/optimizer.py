@@ -20,18 +20,38 @@ class FlatAdamW:
 
     def __init__(self, weights: FlatWeights, train: Train) -> None:
         self.weights = weights
-        self.clip = math.inf if train.clip is None else train.clip
         parts = [slice(0, weights.decayed), slice(weights.decayed, None)]
         self.parameters = [nn.Parameter(weights.master[part]) for part in parts if weights.master[part].numel()]
         gradients = [weights.gradient[part] for part in parts if weights.gradient[part].numel()]
         for parameter, gradient in zip(self.parameters, gradients, strict=True):
             parameter.grad = gradient
-        decays = [train.weight_decay if weights.decayed else 0.0, 0.0]
-        groups = [{"params": [p], "weight_decay": d} for p, d in zip(self.parameters, decays, strict=False)]
+        groups = [{"params": [parameter]} for parameter in self.parameters]
         self.adamw = torch.optim.AdamW(groups, lr=train.learning_rate, betas=BETAS, eps=EPSILON, fused=True)
+        self._follow(train)
         self.first = torch.zeros_like(weights.master)
         self.second = torch.zeros_like(weights.master)
         self._adopt_moments(0.0)
+
+    def _follow(self, train: Train) -> None:
+        """Take clipping and weight decay from ``train``."""
+        self.clip = math.inf if train.clip is None else train.clip
+        decays = [train.weight_decay if self.weights.decayed else 0.0, 0.0]
+        for group, decay in zip(self.adamw.param_groups, decays, strict=False):
+            group["weight_decay"] = decay
+
+    def start_again(self, train: Train) -> None:
+        """Be as new, with the settings of ``train``, for weights that were started anew; no buffer is replaced."""
+        self._follow(train)
+        self.weights.forget_gradient()
+        for tensor in (self.first, self.second, *self._step_counts()):
+            tensor.zero_()
+
+    def changing(self) -> tuple[Tensor, ...]:
+        """Every tensor that a step changes and the next one reads; with them copied back it never happened."""
+        return (self.weights.master, self.first, self.second, *self._step_counts())
+
+    def _step_counts(self) -> list[Tensor]:
+        return [self.adamw.state[parameter]["step"] for parameter in self.parameters]
 
     def _adopt_moments(self, steps: float) -> None:
         """Make the optimizer keep its moments in two flat buffers, so that they are saved by parameter name."""

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from runner.config.job import Plateau
+from runner.data import PackedSplit
 from runner.errors import Diverged
 from runner.model.adapter import causal_lm
 from runner.runs import JSON, describe, record_environment
@@ -67,11 +68,11 @@ def tell_environment(run: Run, step: int) -> None:
         run.reporter.record({"kind": "event", "step": step, "name": "environment", "text": text})
 
 
-def diverged(run: Run, step: int, batch: StepBatch, limit: int) -> Diverged:
-    """The error that ends a run after ``limit`` steps in a row, the last being ``step`` on ``batch``."""
-    ids = [name for index in batch.packs[:4] for name in run.data.train.document_ids(index)][:8]
+def diverged(split: PackedSplit, rate: float, batch: StepBatch, limit: int) -> Diverged:
+    """The error that ends a run with the peak ``rate`` after ``limit`` steps in a row, the last on ``batch``."""
+    ids = [name for index in batch.packs[:4] for name in split.document_ids(index)][:8]
     return Diverged(
-        f"the loss or its gradient was not finite in {limit} steps in a row, the last at step {step}",
+        f"the loss or its gradient was not finite in {limit} steps in a row, the last at step {batch.step}",
         f"rows {', '.join(ids)} and others of that step",
-        f"lower train.learning_rate (now {run.job.train.learning_rate}); no such step moved a weight",
+        f"lower train.learning_rate (now {rate}); no such step moved a weight",
     )

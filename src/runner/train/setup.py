@@ -39,7 +39,7 @@ def build_model(job: Job, settings: Settings, device: torch.device) -> nn.Module
     if settings.fused:
         reason = why_not_fused(model)
         assert reason is None, f"the plan chose written-out layers, and {reason}"
-        fuse_layers(model, kept=settings.fused)
+        fuse_layers(model, kept=settings.fused, replayed=settings.replayed and device.type == "cuda")
     if settings.recompute == "layers":
         recompute_layers(model)
     if settings.compiled:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from runner.data.shards import PackedSplit
 from runner.model.adapter import causal_lm
-from runner.model.fused import Documents, fused_layers
+from runner.model.fused import Documents, fused_states
 from runner.train.batches import MicroBatch, StepBatch, in_order
 from runner.train.loss import linear_cross_entropy
 from runner.train.optimizer import FlatAdamW
@@ -34,8 +34,11 @@ class Losses:
 
 def hidden_states(model: nn.Module, batch: MicroBatch) -> Tensor:
     """Last hidden states of every token, ``(rows * length, width)``; documents do not see each other."""
+    documents = Documents(batch.borders, batch.documents, batch.length)
+    fused = fused_states(model, batch.ids, batch.positions, documents)
+    if fused is not None:
+        return fused.reshape(-1, fused.shape[-1])
     decoder: Any = causal_lm(model).get_decoder()
-    options = {"documents": Documents(batch.borders, batch.documents, batch.length)} if fused_layers(model) else {}
     output = decoder(
         input_ids=batch.ids,
         position_ids=batch.positions,
@@ -44,7 +47,6 @@ def hidden_states(model: nn.Module, batch: MicroBatch) -> Tensor:
         cu_seq_lens_k=batch.borders,
         max_length_q=batch.length,
         max_length_k=batch.length,
-        **options,
     )
     states: Tensor = output.last_hidden_state
     return states.reshape(-1, states.shape[-1])
@@ -52,13 +54,23 @@ def hidden_states(model: nn.Module, batch: MicroBatch) -> Tensor:
 
 def batch_losses(model: nn.Module, batch: MicroBatch, *, scale: float) -> tuple[Tensor, Tensor]:
     """``scale`` x the summed loss (with gradient), and the sums and counts of each part, float32 ``(2, 3)``."""
+    total, losses = token_losses(model, batch, scale=scale)
+    return total, part_sums(batch, losses)
+
+
+def token_losses(model: nn.Module, batch: MicroBatch, *, scale: float) -> tuple[Tensor, Tensor]:
+    """``scale`` x the summed loss (with gradient), and the loss of every predicted token, float32 ``(answers,)``."""
     rows = hidden_states(model, batch).index_select(0, batch.predicted)
     head: Tensor = causal_lm(model).get_output_embeddings().weight
-    total, losses = linear_cross_entropy(rows, head, batch.targets, scale=scale)
-    sums = torch.zeros(2, PARTS, device=losses.device)
+    return linear_cross_entropy(rows, head, batch.targets, scale=scale)
+
+
+def part_sums(batch: MicroBatch, losses: Tensor) -> Tensor:
+    """Sums and counts of each part's ``losses``, ``(2, 3)``."""
+    sums = torch.zeros(2, PARTS, dtype=losses.dtype, device=losses.device)
     sums[0].index_add_(0, batch.parts, losses)
     sums[1].index_add_(0, batch.parts, torch.ones_like(losses))
-    return total, sums
+    return sums
 
 
 def train_step(
@@ -73,8 +85,8 @@ def train_step(
     """
     weights: FlatWeights = optimizer.weights
     weights.clear_gradient()
-    record = torch.zeros(2 * PARTS + 2, device=world.device)
-    record[-1] = float(stop)
+    record = torch.zeros(2 * PARTS + 2, dtype=weights.gradient.dtype, device=world.device)
+    record[-1:].fill_(float(stop))  # to assign it would wait for the device
     for micro in batch.micro_batches:
         torch.manual_seed(int(np.random.SeedSequence((seed, batch.step, micro.first_pack)).generate_state(1)[0]))
         loss, sums = batch_losses(model, micro, scale=1.0 / batch.learned)

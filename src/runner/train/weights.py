@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from runner.model.fused import fused_layers
+from runner.model.fused.elementwise import sum_dtype
 
 ALIGNMENT = 32  # elements; every view starts on a 64-byte border also in 16 bits
 
@@ -36,7 +37,8 @@ class Slot:
 class FlatWeights:
     """Float32 masters of every parameter of ``model`` that requires a gradient, and their summed gradient.
 
-    Matrices lie before vectors, so that ``decayed`` (the first part of the buffer) is what weight decay is for.
+    Masters of float64 parameters are float64.  Matrices lie before vectors, so that ``decayed`` (the first part of
+    the buffer) is what weight decay is for.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -52,9 +54,9 @@ class FlatWeights:
                 self.decayed = offset
         first = trainable[0][1]
         self._fused = fused_layers(model)
-        self.master = torch.zeros(offset, dtype=torch.float32, device=first.device)
+        self.master = torch.zeros(offset, dtype=sum_dtype(first.dtype), device=first.device)
         self.gradient = torch.zeros_like(self.master)
-        exact = all(parameter.dtype == torch.float32 for _, parameter in trainable)
+        exact = all(parameter.dtype == self.master.dtype for _, parameter in trainable)
         self._working = self.master if exact else torch.zeros_like(self.master, dtype=first.dtype)
         self._local = self.gradient if exact else torch.zeros_like(self._working)
         for slot, (_, parameter) in zip(self.slots, trainable, strict=True):
@@ -71,6 +73,11 @@ class FlatWeights:
     def clear_gradient(self) -> None:
         """Start a new optimizer step."""
         self.gradient.zero_()
+
+    def forget_gradient(self) -> None:
+        """Clear also what a backward pass may have left that was never collected, because an error ended the step."""
+        self.gradient.zero_()
+        self._local.zero_()
 
     def collect_gradient(self) -> None:
         """Add what the last backward pass left to the float32 gradient; call once a micro-batch."""

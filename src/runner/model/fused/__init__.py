@@ -7,6 +7,7 @@ from runner.model.fused.attention import Attention, Documents, attention_here
 from runner.model.fused.install import (
     fuse_layers,
     fused_layers,
+    fused_states,
     transformers_layers,
     why_not_fused,
     why_not_written_for,
@@ -20,6 +21,7 @@ __all__ = [
     "attention_here",
     "fuse_layers",
     "fused_layers",
+    "fused_states",
     "transformers_layers",
     "why_not_fused",
     "why_not_written_for",

@@ -11,9 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from runner.model.adapter import causal_lm
+from runner.model.fused.attention import Documents
 from runner.model.fused.elementwise import Activation, Norm
 from runner.model.fused.layer import FusedLayer, Kept, LayerParts, Rotation
 from runner.model.fused.linear import JoinedLinear, Member
+from runner.model.fused.replay import Replays, layer_states
 from runner.model.nf4 import is_packed
 
 MODEL_TYPES = ("starcoder2", "llama", "mistral", "qwen2")
@@ -46,8 +48,13 @@ def _why_not_adapters(lm: Any) -> str | None:
     return None
 
 
-def fuse_layers(model: nn.Module, *, kept: Sequence[Kept]) -> None:
+REPLAYS = "replays"  # attribute of a model whose passes are replayed
+
+
+def fuse_layers(model: nn.Module, *, kept: Sequence[Kept], replayed: bool = False) -> None:
     """Let every decoder layer of ``model`` run written out; ``kept`` says what each keeps for its backward pass.
+
+    With ``replayed``, for CUDA only, ``fused_states`` records the pass over them and replays it.
 
     The frozen weights move into joined matrices, of which the modules' own weights become views: the model still
     saves, and within ``transformers_layers`` generates, as transformers' own.
@@ -56,6 +63,20 @@ def fuse_layers(model: nn.Module, *, kept: Sequence[Kept]) -> None:
     anchor = next(parameter for parameter in model.parameters() if parameter.requires_grad)
     for layer, keeps in zip(lm.get_decoder().layers, kept, strict=True):
         layer.forward = _Forward(_parts_of(layer, lm.config, keeps), anchor)
+    if replayed:
+        setattr(lm, REPLAYS, Replays(lm))
+
+
+def fused_states(model: nn.Module, ids: Tensor, positions: Tensor, documents: Documents) -> Tensor | None:
+    """The last hidden states ``(batch, length, hidden)`` by written-out layers; None where they are transformers'."""
+    lm: Any = causal_lm(model)
+    first = vars(lm.get_decoder().layers[0]).get("forward")
+    if not isinstance(first, _Forward):
+        return None
+    replays: Replays | None = getattr(lm, REPLAYS, None)
+    if replays is None:
+        return layer_states(lm, ids, positions, documents)
+    return replays.states(ids, positions, documents, scale=first.parts.scale)
 
 
 def fused_layers(model: nn.Module) -> list[LayerParts]:

@@ -50,6 +50,11 @@ class LayerParts:
         """All linear layers."""
         return (self.qkv, self.output, self.rise, self.fall)
 
+    @property
+    def scale(self) -> float:
+        """The scale of its adapters, which is one for all; 0 where it has none."""
+        return max(member.scale for joined in self.joined for member in joined.members)
+
     def rescale(self, scale: float) -> None:
         """Scale every adapter by ``scale`` from the next ``refresh`` on."""
         for joined in self.joined:

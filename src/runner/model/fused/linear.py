@@ -149,16 +149,18 @@ class JoinedLinear:
         """Add to the adapters' gradients; ``x`` is the input, ``grad`` a gradient buffer after ``backward``."""
         if not self.ranks:
             return
-        down = torch.mm(grad[:, self.outputs : self.outputs + self.ranks].t(), x[:, : self.inputs])
+        down_grad = grad[:, self.outputs : self.outputs + self.ranks]
+        downs = None if len(self.members) == 1 else torch.mm(down_grad.t(), x[:, : self.inputs])  # x is read once
         row, rank = 0, 0
         for member in self.members:
             if member.down is not None and member.up is not None:
                 ranks = slice(rank, rank + member.rank)
-                member.down.grad = _added(member.down.grad, down[ranks])
+                if downs is None:
+                    _gradient(member.down).addmm_(down_grad.t(), x[:, : self.inputs])
+                else:
+                    _gradient(member.down).add_(downs[ranks])
                 outputs = grad[:, row : row + member.linear.out_features]
-                if member.up.grad is None:
-                    member.up.grad = torch.zeros_like(member.up)
-                member.up.grad.addmm_(outputs.t(), projected[:, ranks], alpha=member.scale)
+                _gradient(member.up).addmm_(outputs.t(), projected[:, ranks], alpha=member.scale)
             row, rank = row + member.linear.out_features, rank + member.rank
 
 
@@ -168,8 +170,10 @@ def _shared(rows: int, columns: int, dtype: torch.dtype, device: torch.device) -
     return torch.zeros(rows, columns, dtype=dtype, device=device)
 
 
-def _added(before: Tensor | None, more: Tensor) -> Tensor:
-    return more.clone() if before is None else before.add_(more)
+def _gradient(parameter: nn.Parameter) -> Tensor:
+    if parameter.grad is None:
+        parameter.grad = torch.zeros_like(parameter)
+    return parameter.grad
 
 
 def _aligned(count: int) -> int:

@@ -1,0 +1,79 @@
+"""A recorded pass gives what the pass itself gives, for other documents and after the adapters were rescaled."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from conftest import pack_of, tiny_starcoder2
+from runner.config.job import Lora
+from runner.model.adapter import add_adapter
+from runner.model.fused import fuse_layers, fused_layers, replay
+from runner.train.batches import MicroBatch, micro_batch
+from runner.train.step import batch_losses
+from runner.train.weights import FlatWeights
+
+CAPACITY = 64
+LENGTHS = ((17, 5, 23, 9), (64,), (30, 30), (8,) * 8, (1, 2, 40), (60,))
+RESCALED_AT = 5
+
+
+def written_out(*, replayed: bool) -> tuple[nn.Module, FlatWeights]:
+    base = tiny_starcoder2(head_dim=16, hidden_size=64).to("cuda", torch.bfloat16)
+    model = add_adapter(base, Lora(rank=4), dtype=torch.bfloat16, seed=1).train()
+    generator = torch.Generator().manual_seed(3)
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            parameter.data.copy_(0.1 * torch.randn(parameter.shape, generator=generator))
+    fuse_layers(model, kept=["all", "attention"], replayed=replayed)
+    return model, FlatWeights(model)
+
+
+def passes(*, replayed: bool) -> list[tuple[float, Tensor]]:
+    """Loss and flat gradient of each of ten passes; the adapters are rescaled before one of them."""
+    model, weights = written_out(replayed=replayed)
+    results = []
+    for index in range(10):
+        if index == RESCALED_AT:
+            for layer in fused_layers(model):
+                layer.rescale(3.0)
+            weights.publish()
+        lengths = LENGTHS[index % len(LENGTHS)]
+        loss = one_pass(model, micro_batch([pack_of(lengths, capacity=CAPACITY, seed=index)], 0, torch.device("cuda")))
+        weights.collect_gradient()
+        results.append((loss, weights.gradient.clone()))
+        weights.clear_gradient()
+    return results
+
+
+def one_pass(model: nn.Module, batch: MicroBatch) -> float:
+    loss, _ = batch_losses(model, batch, scale=1 / 50)
+    loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    return float(loss.detach())
+
+
+@pytest.mark.gpu
+def test_replayed_passes_give_the_losses_and_gradients_of_the_passes_themselves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    recorded = []
+    init = replay._Recorded.__init__
+
+    def counted(*arguments: object) -> None:
+        recorded.append(arguments)
+        init(*arguments)  # type: ignore[arg-type]  # handed on as they come
+
+    monkeypatch.setattr(replay._Recorded, "__init__", counted)
+    for (loss, gradient), (expected_loss, expected) in zip(passes(replayed=True), passes(replayed=False), strict=True):
+        assert loss == pytest.approx(expected_loss, rel=1e-3)
+        assert float((gradient - expected).norm() / expected.norm()) < 1e-2
+    assert len(recorded) == 2, "once, and again for the other scale"
+
+
+@pytest.mark.gpu
+def test_a_pass_without_a_gradient_is_not_recorded() -> None:
+    model, _ = written_out(replayed=True)
+    batch = micro_batch([pack_of(LENGTHS[0], capacity=CAPACITY)], 0, torch.device("cuda"))
+    losses = [one_pass(model, batch) for _ in range(4)]
+    with torch.no_grad():
+        quiet, _ = batch_losses(model, batch, scale=1 / 50)
+    assert float(quiet) == pytest.approx(losses[-1], rel=1e-3)
