@@ -48,18 +48,38 @@ def tiny_starcoder2(**changes: object) -> nn.Module:
 
 def tiny_llama() -> nn.Module:
     """A Llama of two layers with random weights, float32."""
-    from transformers import AutoModelForCausalLM, LlamaConfig
+    return _tiny_gated("llama")
+
+
+def tiny_mistral() -> nn.Module:
+    """The same of Mistral, with a sliding window shorter than documents."""
+    return _tiny_gated("mistral", sliding_window=8)
+
+
+def tiny_qwen2() -> nn.Module:
+    """The same of Qwen2: biased queries, keys and values, and a window in the last layer."""
+    return _tiny_gated("qwen2", use_sliding_window=True, sliding_window=8, max_window_layers=1)
+
+
+def tiny_qwen3() -> nn.Module:
+    """The same of Qwen3: normed heads, wider together than the hidden states."""
+    return _tiny_gated("qwen3", head_dim=32)
+
+
+def _tiny_gated(model_type: str, **changes: object) -> nn.Module:
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=128,
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=256,
-    )
+    values: dict[str, object] = {
+        "vocab_size": 128,
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 256,
+    }
+    config = AutoConfig.for_model(model_type, **{**values, **changes})
     model: nn.Module = AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation="sdpa")
     return model
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from runner.model.fused import elementwise
-from runner.model.fused.elementwise import Activation, Norm
+from runner.model.fused.elementwise import Activation, HeadNorms, Norm
 
 ROWS, WIDTH = 5, 48
 PADDED = WIDTH + 16
@@ -93,6 +93,32 @@ def test_a_rotation_turns_the_first_heads_and_back() -> None:
     assert turned[:, heads * 2 * half :].equal(x[:, heads * 2 * half :])
     elementwise.rotate(turned, angles.cos(), angles.sin(), heads, back=True)
     torch.testing.assert_close(turned, x)
+
+
+def test_heads_are_normed_and_rotated_and_back() -> None:
+    torch.manual_seed(0)
+    heads, key_heads, half = 4, 2, 8
+    norms = HeadNorms(torch.randn(2 * half), torch.randn(2 * half), 1e-5)
+    x = strided(torch.randn(ROWS, (heads + 2 * key_heads) * 2 * half))
+    angles = torch.randn(ROWS, half)
+    source = x.clone().requires_grad_()
+    shaped = source.view(ROWS, heads + 2 * key_heads, 2 * half)
+    normed = [
+        F.rms_norm(part, (2 * half,), weight, norms.eps)
+        for part, weight in ((shaped[:, :heads], norms.query), (shaped[:, heads : heads + key_heads], norms.key))
+    ]
+    first, second = torch.cat(normed, dim=1).chunk(2, dim=-1)
+    cos, sin = angles.cos()[:, None], angles.sin()[:, None]
+    turned = torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
+    expected = torch.cat([turned, shaped[:, heads + key_heads :]], dim=1).flatten(1)
+    before = x.clone()
+    result = elementwise.norm_and_rotate(norms, x, angles.cos(), angles.sin(), heads, key_heads)
+    torch.testing.assert_close(result, expected.detach())
+    assert x.equal(before)
+    grad = torch.randn(ROWS, x.shape[1])
+    (wanted,) = torch.autograd.grad(expected, source, grad)
+    elementwise.norm_and_rotate_backward(norms, x, grad, angles.cos(), angles.sin(), heads, key_heads)
+    torch.testing.assert_close(grad, wanted)
 
 
 @pytest.mark.parametrize("vocabulary", [50, 5000])

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from conftest import pack_of, tiny_llama, tiny_starcoder2
+from conftest import pack_of, tiny_llama, tiny_mistral, tiny_qwen2, tiny_qwen3, tiny_starcoder2
 from runner.config.job import Lora
 from runner.model.adapter import add_adapter, causal_lm
 from runner.model.fused import Kept, fuse_layers, fused_layers, transformers_layers, why_not_fused
@@ -18,7 +18,7 @@ from runner.train.step import batch_losses
 
 LENGTHS = (17, 5, 23, 9)
 CAPACITY = 64
-MAKERS = [tiny_starcoder2, tiny_llama]
+MAKERS = [tiny_starcoder2, tiny_llama, tiny_mistral, tiny_qwen2, tiny_qwen3]
 
 
 def adapted(make: Callable[[], nn.Module], **lora: Any) -> nn.Module:
@@ -28,9 +28,9 @@ def adapted(make: Callable[[], nn.Module], **lora: Any) -> nn.Module:
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
             parameter.data.copy_(0.1 * torch.randn(parameter.shape, generator=generator))
-    for name, parameter in model.named_parameters():
-        if name.endswith("bias") and not parameter.requires_grad:
-            parameter.data.copy_(0.1 * torch.randn(parameter.shape, generator=generator))
+    for parameter in model.parameters():
+        if parameter.ndim == 1 and not parameter.requires_grad:  # biases, and weights of norms
+            parameter.data.add_(0.1 * torch.randn(parameter.shape, generator=generator))
     return model.train()
 
 

@@ -125,6 +125,7 @@ def _form(plan: Plan) -> list[str]:
     form = "compiled" if settings.compiled else "as transformers has them"
     if settings.fused:
         form, kept = f"written out, attention by {plan.device.attention}", _fused_kept(settings.fused)
+        form += ", passes replayed as CUDA graphs" if settings.replayed else ""
     elif plan.device.kind == "cuda" and plan.geometry.why_not_fused is not None:
         form += f" ({plan.geometry.why_not_fused})"
     return [

@@ -12,13 +12,13 @@ from torch import Tensor, nn
 
 from runner.model.adapter import causal_lm
 from runner.model.fused.attention import Documents
-from runner.model.fused.elementwise import Activation, Norm
+from runner.model.fused.elementwise import Activation, HeadNorms, Norm
 from runner.model.fused.layer import FusedLayer, Kept, LayerParts, Rotation
 from runner.model.fused.linear import JoinedLinear, Member
 from runner.model.fused.replay import Replays, layer_states
 from runner.model.nf4 import is_packed
 
-MODEL_TYPES = ("starcoder2", "llama", "mistral", "qwen2")
+MODEL_TYPES = ("starcoder2", "llama", "mistral", "qwen2", "qwen3")
 ACTIVATIONS: dict[str, Activation] = {"gelu_pytorch_tanh": "gelu", "silu": "swiglu"}
 
 
@@ -124,7 +124,7 @@ def _parts_of(layer: Any, config: Any, kept: Kept) -> LayerParts:
     attention, mlp = layer.self_attn, layer.mlp
     plain = hasattr(mlp, "c_fc")
     window = getattr(attention, "sliding_window", getattr(config, "sliding_window", None))
-    if config.model_type == "qwen2" and not getattr(attention, "sliding_window", None):
+    if config.model_type in ("qwen2", "qwen3") and not getattr(attention, "sliding_window", None):
         window = None
     return LayerParts(
         attention_norm=_norm(layer.input_layernorm),
@@ -138,8 +138,16 @@ def _parts_of(layer: Any, config: Any, kept: Kept) -> LayerParts:
         key_heads=config.num_key_value_heads,
         scaling=attention.scaling,
         window=window,
+        head_norms=_head_norms(attention),
         kept=kept,
     )
+
+
+def _head_norms(attention: Any) -> HeadNorms | None:
+    if not hasattr(attention, "q_norm"):
+        return None
+    query, key = attention.q_norm, attention.k_norm
+    return HeadNorms(query.weight.data, key.weight.data, query.variance_epsilon)
 
 
 def _norm(module: Any) -> Norm:

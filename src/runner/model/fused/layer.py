@@ -14,9 +14,12 @@ from torch import Tensor
 from runner.model.fused.attention import Documents, attention_backward, attention_forward
 from runner.model.fused.elementwise import (
     Activation,
+    HeadNorms,
     Norm,
     activation_backward,
     activation_forward,
+    norm_and_rotate,
+    norm_and_rotate_backward,
     norm_backward,
     norm_forward,
     rotate,
@@ -43,6 +46,7 @@ class LayerParts:
     key_heads: int
     scaling: float
     window: int | None
+    head_norms: HeadNorms | None = None
     kept: Kept = "all"
 
     @property
@@ -78,7 +82,7 @@ class Rotation:
 class _Attended:
     """What the attention half of a layer leaves."""
 
-    qkv: Tensor  # after rotation
+    qkv: Tensor  # after rotation; where heads are normed before it, before both
     qkv_down: Tensor  # projections onto the adapters' ranks
     attended: Tensor  # input buffer of the output projection
     normalizers: Tensor
@@ -98,15 +102,33 @@ def _attend(parts: LayerParts, x: Tensor, rotation: Rotation, documents: Documen
     norm_forward(parts.attention_norm, x, normed, parts.qkv.tail)
     qkv_down = parts.qkv.project_down(normed).clone()
     qkv = parts.qkv.forward(normed)
-    rotate(qkv, rotation.cosine, rotation.sine, parts.heads + parts.key_heads)
+    seen = _turned(parts, qkv, rotation, again=False)
     attended = parts.output.input_buffer(x)
     normalizers = attention_forward(
-        qkv, attended[:, : parts.output.inputs], documents, parts.heads, parts.key_heads, parts.scaling, parts.window
+        seen, attended[:, : parts.output.inputs], documents, parts.heads, parts.key_heads, parts.scaling, parts.window
     )
     write_tail(attended, parts.output.tail)
     parts.output.project_down(attended)
     states = parts.output.forward(attended, onto=x.clone())
     return _Attended(qkv, qkv_down, attended, normalizers, states)
+
+
+def _turned(parts: LayerParts, qkv: Tensor, rotation: Rotation, *, again: bool) -> Tensor:
+    """What attention sees of the projections ``qkv``, which are rotated in place unless heads are normed first."""
+    if parts.head_norms is not None:
+        return norm_and_rotate(parts.head_norms, qkv, rotation.cosine, rotation.sine, parts.heads, parts.key_heads)
+    if not again:
+        rotate(qkv, rotation.cosine, rotation.sine, parts.heads + parts.key_heads)
+    return qkv
+
+
+def _turned_backward(parts: LayerParts, qkv: Tensor, rotation: Rotation, grad: Tensor) -> None:
+    """``grad``, of what attention saw, becomes the gradient of the projections."""
+    heads, key_heads = parts.heads, parts.key_heads
+    if parts.head_norms is None:
+        rotate(grad, rotation.cosine, rotation.sine, heads + key_heads, back=True)
+        return
+    norm_and_rotate_backward(parts.head_norms, qkv, grad, rotation.cosine, rotation.sine, heads, key_heads)
 
 
 def _raise(parts: LayerParts, states: Tensor) -> _Raised:
@@ -192,7 +214,7 @@ def _attention_backward(
     output.accumulate(attended.attended, attended.attended[:, output.inputs : output.inputs + output.ranks], stream)
     qkv_grad = qkv.grad_buffer(x)
     attention_backward(
-        attended.qkv,
+        _turned(parts, attended.qkv, rotation, again=True),
         attended.attended[:, : output.inputs],
         attended.normalizers,
         attended_grad,
@@ -203,7 +225,7 @@ def _attention_backward(
         parts.scaling,
         parts.window,
     )
-    rotate(qkv_grad, rotation.cosine, rotation.sine, parts.heads + parts.key_heads, back=True)
+    _turned_backward(parts, attended.qkv, rotation, qkv_grad[:, : qkv.outputs])
     normed = qkv.backward(qkv_grad)  # the norm's gradient, then the norm
     result = torch.empty_like(x)
     norm_backward(parts.attention_norm, x, normed, stream[:, : output.outputs], result)

@@ -178,6 +178,98 @@ def rotate(x, x_stride, cosine, sine, table_stride, heads, half, sign, HEADS: tl
 
 
 @triton.jit
+def norm_and_rotate(
+    x,
+    x_stride,
+    out,
+    out_stride,
+    query_weight,
+    key_weight,
+    cosine,
+    sine,
+    table_stride,
+    heads,
+    turned_heads,
+    every_head,
+    half,
+    eps,
+    HEADS: tl.constexpr,
+    HALF: tl.constexpr,
+):
+    """``out`` = ``x`` with its query heads and key heads normed and rotated; the value heads are copied."""
+    row = tl.program_id(0).to(tl.int64)
+    head = tl.program_id(1) * HEADS + tl.arange(0, HEADS)
+    column = tl.arange(0, HALF)
+    inside = (head < every_head)[:, None] & (column < half)[None, :]
+    place = head[:, None] * (2 * half) + column[None, :]
+    first = tl.load(x + row * x_stride + place, mask=inside, other=0.0).to(tl.float32)
+    second = tl.load(x + row * x_stride + place + half, mask=inside, other=0.0).to(tl.float32)
+    inverse = 1.0 / tl.sqrt((tl.sum(first * first, 1) + tl.sum(second * second, 1)) / (2 * half) + eps)[:, None]
+    is_query = (head < heads)[:, None]
+    near, far = column < half, column + half
+    first_gain = tl.where(is_query, _row(query_weight, column, near), _row(key_weight, column, near))
+    second_gain = tl.where(is_query, _row(query_weight, far, near), _row(key_weight, far, near))
+    cos = _row(cosine + row * table_stride, column, near)
+    sin = _row(sine + row * table_stride, column, near)
+    normed, other = first * inverse * first_gain, second * inverse * second_gain
+    is_turned = (head < turned_heads)[:, None]
+    left = tl.where(is_turned, normed * cos - other * sin, first)
+    right = tl.where(is_turned, other * cos + normed * sin, second)
+    tl.store(out + row * out_stride + place, left.to(out.dtype.element_ty), mask=inside)
+    tl.store(out + row * out_stride + place + half, right.to(out.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def norm_and_rotate_backward(
+    x,
+    x_stride,
+    grad,
+    grad_stride,
+    query_weight,
+    key_weight,
+    cosine,
+    sine,
+    table_stride,
+    heads,
+    turned_heads,
+    half,
+    eps,
+    HEADS: tl.constexpr,
+    HALF: tl.constexpr,
+):
+    """``grad``, of what ``norm_and_rotate`` made of ``x``, becomes the gradient of ``x``, in place."""
+    row = tl.program_id(0).to(tl.int64)
+    head = tl.program_id(1) * HEADS + tl.arange(0, HEADS)
+    column = tl.arange(0, HALF)
+    inside = (head < turned_heads)[:, None] & (column < half)[None, :]
+    place = head[:, None] * (2 * half) + column[None, :]
+    first = tl.load(x + row * x_stride + place, mask=inside, other=0.0).to(tl.float32)
+    second = tl.load(x + row * x_stride + place + half, mask=inside, other=0.0).to(tl.float32)
+    inverse = 1.0 / tl.sqrt((tl.sum(first * first, 1) + tl.sum(second * second, 1)) / (2 * half) + eps)[:, None]
+    is_query = (head < heads)[:, None]
+    near, far = column < half, column + half
+    first_gain = tl.where(is_query, _row(query_weight, column, near), _row(key_weight, column, near))
+    second_gain = tl.where(is_query, _row(query_weight, far, near), _row(key_weight, far, near))
+    cos = _row(cosine + row * table_stride, column, near)
+    sin = _row(sine + row * table_stride, column, near)
+    left = tl.load(grad + row * grad_stride + place, mask=inside, other=0.0).to(tl.float32)
+    right = tl.load(grad + row * grad_stride + place + half, mask=inside, other=0.0).to(tl.float32)
+    first_outer = (left * cos + right * sin) * first_gain
+    second_outer = (right * cos - left * sin) * second_gain
+    first, second = first * inverse, second * inverse
+    mean = ((tl.sum(first_outer * first, 1) + tl.sum(second_outer * second, 1)) / (2 * half))[:, None]
+    left, right = (first_outer - first * mean) * inverse, (second_outer - second * mean) * inverse
+    tl.store(grad + row * grad_stride + place, left.to(grad.dtype.element_ty), mask=inside)
+    tl.store(grad + row * grad_stride + place + half, right.to(grad.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def _row(values, columns, inside):
+    """A row of ``values`` as float32 ``(1, columns)``."""
+    return tl.load(values + columns, mask=inside, other=0.0).to(tl.float32)[None, :]
+
+
+@triton.jit
 def cross_entropy(
     logits, stride, targets, losses, scale, VOCABULARY: tl.constexpr, GRADIENT: tl.constexpr, BLOCK: tl.constexpr
 ):
