@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from runner.cli import bench, data, doctor, fetch, plan, runs, schema, train
+from runner.cli import bench, data, doctor, fetch, plan, runs, schema, search, train
 from runner.errors import Interrupted, JobFileError, RunnerError, Stopped
 
 INTERRUPTED = 130
@@ -33,6 +33,7 @@ app = typer.Typer(
 )
 for command in (
     train.train,
+    search.search,
     plan.plan,
     bench.bench,
     data.data,

@@ -33,7 +33,7 @@ def launch(job: Job, cluster: Cluster, *, resume: Resume, follow: Follow, launch
     ``RunnerError`` the workers met.
     """
     check_trackers(job.track)
-    job = _with_absolute_paths(job)
+    job = with_absolute_paths(job)
     record = JobRecord(job.model_dump(mode="json"), job_hash(job))
     with open_run(Path(cluster.storage), job.name, job=record, resume=resume) as run:
         if run.status == "finished":
@@ -46,7 +46,7 @@ def launch(job: Job, cluster: Cluster, *, resume: Resume, follow: Follow, launch
         return _settled(run, job, assignment, signals)
 
 
-def _with_absolute_paths(job: Job) -> Job:
+def with_absolute_paths(job: Job) -> Job:
     """Local folders named from the root: the workers' working directory is another."""
 
     def absolute(name: str) -> str:

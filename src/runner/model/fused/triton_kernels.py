@@ -171,8 +171,7 @@ def rotate(x, x_stride, cosine, sine, table_stride, heads, half, sign, HEADS: tl
     place = x + row * x_stride + head[:, None] * (2 * half) + column[None, :]
     cos = tl.load(cosine + row * table_stride + column, mask=column < half, other=0.0).to(tl.float32)[None, :]
     sin = tl.load(sine + row * table_stride + column, mask=column < half, other=0.0).to(tl.float32)[None, :] * sign
-    first = tl.load(place, mask=inside, other=0.0).to(tl.float32)
-    second = tl.load(place + half, mask=inside, other=0.0).to(tl.float32)
+    first, second = _halves(place, inside, half)
     tl.store(place, (first * cos - second * sin).to(x.dtype.element_ty), mask=inside)
     tl.store(place + half, (second * cos + first * sin).to(x.dtype.element_ty), mask=inside)
 
@@ -202,13 +201,11 @@ def norm_and_rotate(
     column = tl.arange(0, HALF)
     inside = (head < every_head)[:, None] & (column < half)[None, :]
     place = head[:, None] * (2 * half) + column[None, :]
-    first = tl.load(x + row * x_stride + place, mask=inside, other=0.0).to(tl.float32)
-    second = tl.load(x + row * x_stride + place + half, mask=inside, other=0.0).to(tl.float32)
-    inverse = 1.0 / tl.sqrt((tl.sum(first * first, 1) + tl.sum(second * second, 1)) / (2 * half) + eps)[:, None]
-    is_query = (head < heads)[:, None]
-    near, far = column < half, column + half
-    first_gain = tl.where(is_query, _row(query_weight, column, near), _row(key_weight, column, near))
-    second_gain = tl.where(is_query, _row(query_weight, far, near), _row(key_weight, far, near))
+    first, second = _halves(x + row * x_stride + place, inside, half)
+    inverse = _over_size(first, second, half, eps)
+    is_query, near = (head < heads)[:, None], column < half
+    first_gain = _gain(query_weight, key_weight, is_query, column, near)
+    second_gain = _gain(query_weight + half, key_weight + half, is_query, column, near)
     cos = _row(cosine + row * table_stride, column, near)
     sin = _row(sine + row * table_stride, column, near)
     normed, other = first * inverse * first_gain, second * inverse * second_gain
@@ -243,17 +240,14 @@ def norm_and_rotate_backward(
     column = tl.arange(0, HALF)
     inside = (head < turned_heads)[:, None] & (column < half)[None, :]
     place = head[:, None] * (2 * half) + column[None, :]
-    first = tl.load(x + row * x_stride + place, mask=inside, other=0.0).to(tl.float32)
-    second = tl.load(x + row * x_stride + place + half, mask=inside, other=0.0).to(tl.float32)
-    inverse = 1.0 / tl.sqrt((tl.sum(first * first, 1) + tl.sum(second * second, 1)) / (2 * half) + eps)[:, None]
-    is_query = (head < heads)[:, None]
-    near, far = column < half, column + half
-    first_gain = tl.where(is_query, _row(query_weight, column, near), _row(key_weight, column, near))
-    second_gain = tl.where(is_query, _row(query_weight, far, near), _row(key_weight, far, near))
+    first, second = _halves(x + row * x_stride + place, inside, half)
+    inverse = _over_size(first, second, half, eps)
+    is_query, near = (head < heads)[:, None], column < half
+    first_gain = _gain(query_weight, key_weight, is_query, column, near)
+    second_gain = _gain(query_weight + half, key_weight + half, is_query, column, near)
     cos = _row(cosine + row * table_stride, column, near)
     sin = _row(sine + row * table_stride, column, near)
-    left = tl.load(grad + row * grad_stride + place, mask=inside, other=0.0).to(tl.float32)
-    right = tl.load(grad + row * grad_stride + place + half, mask=inside, other=0.0).to(tl.float32)
+    left, right = _halves(grad + row * grad_stride + place, inside, half)
     first_outer = (left * cos + right * sin) * first_gain
     second_outer = (right * cos - left * sin) * second_gain
     first, second = first * inverse, second * inverse
@@ -261,6 +255,27 @@ def norm_and_rotate_backward(
     left, right = (first_outer - first * mean) * inverse, (second_outer - second * mean) * inverse
     tl.store(grad + row * grad_stride + place, left.to(grad.dtype.element_ty), mask=inside)
     tl.store(grad + row * grad_stride + place + half, right.to(grad.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def _halves(start, inside, half):
+    """Both halves of heads, float32 ``(heads, half)`` each."""
+    first = tl.load(start, mask=inside, other=0.0).to(tl.float32)
+    second = tl.load(start + half, mask=inside, other=0.0).to(tl.float32)
+    return first, second
+
+
+@triton.jit
+def _over_size(first, second, half, eps):
+    """One over the root of the mean square of each head, ``(heads, 1)``."""
+    squares = tl.sum(first * first, 1) + tl.sum(second * second, 1)
+    return (1.0 / tl.sqrt(squares / (2 * half) + eps))[:, None]
+
+
+@triton.jit
+def _gain(query_weight, key_weight, is_query, columns, inside):
+    """The norm's weight of one half of each head, ``(heads, half)``."""
+    return tl.where(is_query, _row(query_weight, columns, inside), _row(key_weight, columns, inside))
 
 
 @triton.jit
