@@ -1,0 +1,176 @@
+"""``runner search``: the search of the command line, run to its answer.
+
+Searching is ``runner.search``'s; what a key of a search file means is in ``runner.config``.
+"""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from runner.cli.options import CACHE, ClusterFile, Overrides, named_cluster
+from runner.cli.ready import check_for_elsewhere, data_to_train_on
+from runner.errors import Interrupted, Stopped, UserError
+
+if TYPE_CHECKING:
+    from runner.config.cluster import Cluster
+    from runner.search.driver import SearchOutcome
+    from runner.search.space import Space
+
+SEARCHES = "searches"
+UNITS_MINUTES = {"h": 60.0, "m": 1.0, "min": 1.0, "s": 1.0 / 60.0}
+
+
+def search(
+    search: Annotated[
+        Path | None,
+        typer.Argument(metavar="SEARCH", help="Search file; the built-in demo when left out.", show_default=False),
+    ] = None,
+    override: Overrides = None,
+    trials: Annotated[int | None, typer.Option("--trials", metavar="N", min=1, help="Configurations tried.")] = None,
+    concurrent: Annotated[
+        int | None, typer.Option("--concurrent", metavar="N", min=1, help="Trials at once; from the machines if not.")
+    ] = None,
+    time_budget: Annotated[
+        str | None, typer.Option("--time-budget", metavar="TIME", help="Time after which no more is trained: 2h, 90m.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the search of this name.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be tried, and end.")] = False,
+    cluster: ClusterFile = None,
+    storage: Annotated[
+        str | None, typer.Option("--storage", metavar="FOLDER", help=f"Where searches are kept; {SEARCHES}/ if not.")
+    ] = None,
+    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="Name of the search's folder.")] = None,
+) -> None:
+    """Search rank, learning rate, stop step and other keys of a job.
+
+    Each trial's loss is measured at every stop step as if the run ended there.
+    """
+    options = {"trials": trials, "concurrency": concurrent, "time_budget_minutes": minutes(time_budget), "name": name}
+    space = _named_space(search, override or [], {key: value for key, value in options.items() if value is not None})
+    profile = named_cluster(cluster, None, storage)
+    if profile.workers > 1:
+        typer.echo(f"warning: workers {profile.workers} is not used: a trial trains on one worker", err=True)
+    typer.echo(f"{described(space)}\n")
+    if dry_run:
+        return
+    if profile.address is None:
+        data_to_train_on(space.job)
+    else:
+        check_for_elsewhere(space.job)
+    kept = profile.storage if "storage" in profile.model_fields_set else SEARCHES
+    _run(space, profile, Path(kept), resume=resume)
+
+
+def _named_space(file: Path | None, overrides: list[str], options: "dict[str, str | int | float]") -> "Space":
+    """The checked search of the command line; ``UserError`` for what is wrong with it."""
+    from runner.config.load_search import load_search
+
+    loaded = load_search(file, overrides, options)
+    from runner.search.space import space_of
+
+    return space_of(loaded)
+
+
+def _run(space: "Space", profile: "Cluster", storage: Path, *, resume: bool) -> None:
+    from runner.cli.searching import Searching
+    from runner.search import driver
+
+    request = driver.Request(space, profile, storage, CACHE, resume)
+    outcome = driver.search(request, follow=Searching(space).follow)
+    typer.echo("")
+    typer.echo(concluded(outcome))
+    if outcome.ending in ("SIGTERM", "SIGINT"):
+        kind = Interrupted if outcome.ending == "SIGINT" else Stopped
+        raise kind("stopped, everything measured is kept", str(outcome.folder.root), "go on with --resume")
+
+
+def described(space: "Space") -> str:
+    """What is searched and what it takes, with the formulas; nothing is measured for it."""
+    search, job = space.search, space.job
+    lines = [f"search {search.name}: {search.trials} trials of {job.method} of {job.model.id} on {job.data.id}"]
+    lines += [f"  {key:<22} {_range(values)}" for key, values in search.space.items()]
+    lines.append(f"  {'stop step':<22} {', '.join(f'{stop:,}' for stop in search.stop_steps)}")
+    first = {key: _first(values) for key, values in search.space.items()}
+    sampler = "TPE" if search.sampler == "tpe" else "random choice"
+    early = "none stopped early" if search.scheduler == "none" else f"one in {search.reduction_factor} goes on (ASHA)"
+    lines.append(
+        f"  {sampler}, {early}, warm-up {space.warmup(first):,} steps, {search.repeats} repeats of the best two"
+    )
+    if job.stop.plateau is not None or job.evaluation.questions:
+        lines.append("  stop.plateau and evaluation are off in trials")
+    return "\n".join([*lines, "", *_cost(space, first)])
+
+
+def _cost(space: "Space", first: "dict[str, str | int | float | bool]") -> list[str]:
+    """Steps with their formulas, for the first value of every range."""
+    search, tokens = space.search, space.job.train.tokens_per_step
+    each, last, repeats = sum(space.rung_steps(first)), search.stop_steps[-1], 2 * search.repeats
+    expected = space.expected_steps(first)
+    lines = [
+        f"a trial to the last stop step trains {each:,} steps = {each / last:.2f} runs of {last:,}; "
+        f"{len(search.stop_steps)} runs, one to each stop step, would take {sum(search.stop_steps):,}",
+        f"at most {search.trials} x {each:,} + {repeats} x {last:,} = {search.trials * each + repeats * last:,} steps "
+        f"of {tokens:,} tokens",
+    ]
+    if search.scheduler == "asha":
+        mean = round(expected)
+        lines.append(
+            f"about {search.trials} x {mean:,} + {repeats} x {last:,} = {search.trials * mean + repeats * last:,} when "
+            f"one in {search.reduction_factor} goes on"
+        )
+    if search.time_budget_minutes is not None:
+        lines.append(f"no step is trained after {search.time_budget_minutes:g} minutes")
+    return lines
+
+
+def concluded(outcome: "SearchOutcome") -> str:
+    """What the search found, where it lies, and what to type next."""
+    from runner.search.conclusion import next_commands, typed
+
+    folder, answer, search = outcome.folder, outcome.answer, outcome.space.search
+    ended = sum(trial.ending is not None for trial in outcome.study.trials)
+    before = " before" if outcome.finished_before else ""
+    lines = [f"{search.name}  {_ending(outcome)}{before}: {ended} of {search.trials} trials", "", answer.verdict]
+    lines += [f"  {remark}" for remark in answer.remarks]
+    lines += ["", f"the page  {typed(folder.page_file)}", f"all files {typed(folder.root)}"]
+    commands = next_commands(folder)
+    widest = max((len(command.text) for command in commands), default=0)
+    return "\n".join([*lines, *(f"next      {command.text:{widest}}  {command.effect}" for command in commands)])
+
+
+def _ending(outcome: "SearchOutcome") -> str:
+    words = {"finished": "finished", "time budget": "ended by its time budget"}
+    return words.get(outcome.ending, "stopped")
+
+
+def _range(values: object) -> str:
+    from runner.config.search import Range
+
+    assert isinstance(values, Range)
+    if values.choices is not None:
+        return ", ".join("null" if choice is None else str(choice) for choice in values.choices)
+    spread = ", on a logarithmic scale" if values.log else "" if values.step is None else f" in steps of {values.step}"
+    return f"{values.low} to {values.high}{spread}"
+
+
+def _first(values: object) -> "str | int | float | bool":
+    """A value of the range, as a trial has it."""
+    from runner.config.search import Range
+    from runner.search.space import labels
+
+    assert isinstance(values, Range)
+    value = next(iter(labels(values)), None) if values.choices is not None else values.low
+    assert value is not None
+    return value
+
+
+def minutes(text: str | None) -> float | None:
+    """Minutes that ``text`` names (``2h``, ``90m``, ``1h30m``, ``45s``); ``UserError`` for what is no time."""
+    if text is None:
+        return None
+    parts = re.findall(r"(\d+(?:\.\d+)?)\s*(h|min|m|s)", text)
+    if not parts or "".join(number + unit for number, unit in parts) != re.sub(r"\s", "", text):
+        raise UserError(f"the time budget is {text!r}", "--time-budget", "write it as 2h, 90m, 1h30m or 45s")
+    return sum(float(number) * UNITS_MINUTES[unit] for number, unit in parts)

@@ -1,0 +1,91 @@
+"""``python -m runner.search.benchmark``: does the ways that are not done yet, one after the other, and shows the table.
+
+What they are is in ``plan``.
+"""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, get_args
+
+import typer
+
+from runner.config.load_search import load_search
+from runner.errors import RunnerError, TrainingFailed, UserError
+from runner.runs.durable import write_file
+from runner.search.benchmark.figures import best_values
+from runner.search.benchmark.plan import WAYS, Plan, Way, demo_overrides, make_plan
+from runner.search.benchmark.table import render
+from runner.train.assembly import load_data
+
+TIMED_WAYS = "separate,asha,curve,resident,decay"
+
+
+def benchmark(
+    search: Annotated[
+        Path | None, typer.Argument(metavar="SEARCH", help="Search file; the demo in 24 x 8 pairs when left out.")
+    ] = None,
+    override: Annotated[
+        list[str] | None, typer.Option("--override", "-o", metavar="KEY=VALUE", help="As of runner search.")
+    ] = None,
+    ways: Annotated[
+        str, typer.Option("--ways", metavar="NAME,...", help=f"Of {', '.join(WAYS)}; those done are not done again.")
+    ] = TIMED_WAYS,
+    timed: Annotated[
+        int, typer.Option("--timed", metavar="N", min=1, help="Separate runs timed for each stop step.")
+    ] = 2,
+    cluster: Annotated[Path | None, typer.Option("--cluster", metavar="FILE", help="Scaling profile.")] = None,
+    folder: Annotated[Path, typer.Option("--folder", metavar="FOLDER", help="Where all of it is kept.")] = Path(
+        "searches/benchmark"
+    ),
+) -> None:
+    """Compare runner search with the ways in which people search with Ray Tune."""
+    try:
+        chosen = _ways(ways)
+        overrides = demo_overrides(override or ()) if search is None else list(override or ())
+        loaded = load_search(search, overrides)
+        plan = make_plan(folder.resolve(), loaded, cluster, cache=Path("~/.cache/runner"), timed=timed)
+        missing = [way for way in chosen if not plan.wall_file(way).is_file()]
+        if missing:
+            load_data(plan.space.job, cache=plan.cache.expanduser())  # prepared once, for all ways alike
+        for way in missing:
+            typer.echo(f"{way} ...", err=True)
+            _do(plan, way)
+        typer.echo(render(plan))
+    except RunnerError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(error.exit_code) from None
+
+
+def _ways(text: str) -> list[Way]:
+    known = {str(way): way for way in get_args(Way)}
+    names = text.split(",")
+    if unknown := [name for name in names if name not in known]:
+        raise UserError(f"--ways names {unknown[0]!r}", "", f"name some of {', '.join(known)}")
+    return [way for name, way in known.items() if name in names]
+
+
+def _do(plan: Plan, way: Way) -> None:
+    """Do ``way`` in a process of its own, and note how long that took."""
+    if way == "decay":
+        write_file(plan.best_file, json.dumps(best_values(plan)).encode())
+    if way in ("resident", "pairs"):
+        command = ["runner", "search", str(plan.search_file), "--storage", str(plan.root / "searches"), "--name", way]
+        command += [] if plan.cluster_file is None else ["--cluster", str(plan.cluster_file)]
+        command += ["-o", "scheduler=none", "-o", "sampler=random"] if way == "pairs" else []
+    else:
+        command = ["runner.search.benchmark.fresh", str(plan.root), way]
+    log = plan.root / f"{way}.log"
+    began = time.monotonic()
+    with log.open("w") as stream:
+        done = subprocess.run([sys.executable, "-m", *command], stdout=stream, stderr=subprocess.STDOUT, check=False)
+    seconds = time.monotonic() - began
+    if done.returncode:
+        raise TrainingFailed(f"{way} ended with exit code {done.returncode}", str(log), "see what it says there")
+    write_file(plan.wall_file(way), json.dumps({"seconds": seconds}).encode())
+
+
+if __name__ == "__main__":
+    typer.run(benchmark)

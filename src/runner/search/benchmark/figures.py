@@ -1,0 +1,180 @@
+"""What each way took and found: seconds and tokens counted apart, the timed runs carried over to all.
+
+Running the ways is ``fresh``'s and ``runner search``'s; showing the figures, ``table``'s.
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from runner.search.benchmark.plan import Plan, Run, Way, runs_of
+from runner.search.journal import read_journal, study_in
+from runner.search.noise import student
+from runner.search.pairs import lowest, pairs_of
+from runner.search.records import Study, Trial, Value
+from runner.search.space import STOP_STEP
+from runner.search.wording import configuration
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """A time, and half of its 95 % interval where it was carried over from some runs to all."""
+
+    value: float
+    reach: float | None = None
+
+
+@dataclass(frozen=True)
+class Found:
+    """The lowest held-out loss of a way, and of what."""
+
+    loss: float
+    at: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """One way of searching; ``runs`` is of how many runs or trials, ``best`` None where not all losses are known."""
+
+    way: Way
+    runs: str
+    wall: Seconds
+    tokens: int
+    best: Found | None
+
+
+def separate_row(plan: Plan) -> Row:
+    """All runs of ``separate`` by those that were timed; its best from ``pairs``, if that was done."""
+    runs, search = _runs(plan, "separate"), plan.space.search
+    count = search.trials * len(search.stop_steps)
+    wall = carried_over(runs, search.trials)
+    once = _wall(plan, "separate") - sum(run.seconds or 0.0 for run in runs)
+    tokens = search.trials * sum(search.stop_steps) * plan.space.job.train.tokens_per_step
+    found = _best_of(study_of(plan, "pairs"), plan) if plan.wall_file("pairs").is_file() else None
+    told = f"{count} runs, {len(runs)} of them timed"
+    return Row("separate", told, Seconds(wall.value + once, wall.reach), tokens, found)
+
+
+def carried_over(runs: Sequence[Run], configurations: int) -> Seconds:
+    """The seconds of ``configurations`` runs to each stop step, from some of each.
+
+    Stratified by stop step, with one variance for all (W. G. Cochran, Sampling Techniques, 3rd edition, 1977,
+    chapter 5): N sum mean_h, and t sqrt(s^2 sum N^2 / n_h (1 - n_h / N)).  No interval where each was timed once.
+    """
+    groups: dict[int, list[float]] = {}
+    for run in runs:
+        if run.seconds is not None:
+            groups.setdefault(run.stop_step, []).append(run.seconds)
+    total = configurations * sum(fmean(group) for group in groups.values())
+    degrees = sum(len(group) - 1 for group in groups.values())
+    if not degrees:
+        return Seconds(total)
+    squares = sum((seconds - fmean(group)) ** 2 for group in groups.values() for seconds in group)
+    parts = sum(configurations**2 / len(group) * (1 - len(group) / configurations) for group in groups.values())
+    return Seconds(total, student(degrees) * math.sqrt(squares / degrees * parts))
+
+
+def tuned_row(plan: Plan, way: Way) -> Row:
+    """``asha``, whose trials count at their own stop step, or ``curve``, whose losses count wherever they stand."""
+    runs = _runs(plan, way)
+    ends = [(run.last, run.stop_step, run) for run in runs if run.last is not None]
+    along = [(loss, step, run) for run in runs for step, loss in run.losses if step in plan.space.search.stop_steps]
+    losses = ends if way == "asha" else along
+    best = min(losses, key=lambda found: found[:2], default=None)
+    tokens = sum(run.trained_steps for run in runs) * plan.space.job.train.tokens_per_step
+    found = None if best is None else Found(best[0], _named(best[2].values, best[1]))
+    return Row(way, f"{len(runs)} trials", Seconds(_wall(plan, way)), tokens, found)
+
+
+def resident_row(plan: Plan) -> Row:
+    """``runner search``."""
+    study = study_of(plan, "resident")
+    pairs = sum(len(trial.rungs) for trial in study.trials)
+    told = f"{len(study.trials)} trials, {pairs} pairs"
+    return Row("resident", told, Seconds(_wall(plan, "resident")), _tokens(study), _best_of(study, plan))
+
+
+def reached_after(plan: Plan, loss: float) -> float | None:
+    """Seconds after which ``resident`` had a loss as low; None if never.  What is not of a trial counts as before."""
+    study = study_of(plan, "resident")
+    passed = _wall(plan, "resident") - sum(_seconds(trial) for trial in study.trials)
+    measured = {(pair.trial, pair.stop_step): pair.loss for pair in pairs_of(study, plan.space.search.objective)}
+    for trial in study.trials:
+        for rung in trial.rungs:
+            if measured.get((trial.number, rung.stop_step), math.inf) <= loss:
+                return passed + rung.seconds
+        passed += _seconds(trial)
+    return None
+
+
+def greatest_difference(plan: Plan) -> tuple[int, float] | None:
+    """Of the timed runs of ``separate``: how many there are, and how far the trunks' losses lie from theirs at most."""
+    if not all(plan.wall_file(way).is_file() for way in ("separate", "pairs")):
+        return None
+    objective = plan.space.search.objective
+    branches = {(pair.trial, pair.stop_step): pair.loss for pair in pairs_of(study_of(plan, "pairs"), objective)}
+    timed = {(_key(pair.values), pair.stop_step): pair.configuration for pair in plan.timed_pairs()}
+    apart = [
+        abs(run.last - branches[timed[_key(run.values), run.stop_step], run.stop_step])
+        for run in _runs(plan, "separate")
+        if run.last is not None and (timed[_key(run.values), run.stop_step], run.stop_step) in branches
+    ]
+    return (len(apart), max(apart)) if apart else None
+
+
+def gains(plan: Plan) -> list[tuple[int, float, float]]:
+    """Of the best configuration, for each stop step: the loss on the curve of one long run, and ending there."""
+    if not plan.wall_file("decay").is_file():
+        return []
+    run = _runs(plan, "decay")[0]
+    curve = dict(run.losses)
+    ends = {
+        pair.stop_step: pair.loss
+        for pair in pairs_of(study_of(plan, "resident"), plan.space.search.objective)
+        if _key(pair.values) == _key(run.values)
+    }
+    return [(stop, curve[stop], loss) for stop, loss in ends.items() if stop in curve]
+
+
+def study_of(plan: Plan, way: Way) -> Study:
+    """What a search of ``runner search`` measured."""
+    return study_in(read_journal(plan.root / "searches" / way / "journal.jsonl"))
+
+
+def best_values(plan: Plan) -> dict[str, Value]:
+    """The configuration of the lowest loss of ``resident``."""
+    best = lowest(pairs_of(study_of(plan, "resident"), plan.space.search.objective))
+    assert best is not None, "nothing was measured"
+    return dict(best.values)
+
+
+def _best_of(study: Study, plan: Plan) -> Found | None:
+    best = lowest(pairs_of(study, plan.space.search.objective))
+    return None if best is None else Found(best.loss, _named(best.values, best.stop_step))
+
+
+def _tokens(study: Study) -> int:
+    return sum(trial.rungs[-1].trained_tokens for trial in study.trials if trial.rungs)
+
+
+def _seconds(trial: Trial) -> float:
+    return trial.rungs[-1].seconds if trial.rungs else 0.0
+
+
+def _named(values: object, stop_step: int) -> str:
+    assert isinstance(values, dict)
+    return configuration({**values, STOP_STEP: stop_step})
+
+
+def _key(values: object) -> str:
+    return json.dumps(values, sort_keys=True)
+
+
+def _runs(plan: Plan, way: Way) -> list[Run]:
+    return runs_of(json.loads(plan.runs_file(way).read_text()))
+
+
+def _wall(plan: Plan, way: Way) -> float:
+    return float(json.loads(plan.wall_file(way).read_text())["seconds"])

@@ -1,0 +1,177 @@
+"""What the benchmark compares: the ways of searching, the space, the runs of it that are timed one by one.
+
+Running them is ``fresh``'s and ``runner search``'s.
+"""
+
+import json
+import math
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import reduce
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import yaml
+
+from runner.config.cluster import Cluster, load_cluster
+from runner.config.job import Job
+from runner.config.load_search import LoadedSearch, load_search
+from runner.runs.durable import write_file
+from runner.search.folder import search_values
+from runner.search.proposals import propose
+from runner.search.records import Value
+from runner.search.space import Space, space_of
+
+Way = Literal["separate", "asha", "curve", "resident", "pairs", "decay"]
+WAYS: tuple[Way, ...] = get_args(Way)
+"""How the space is searched.
+
+separate: each configuration and stop step is a run of a process of its own; some are timed, the rest follows.
+asha: Ray Tune and ASHA, a fresh process for each trial, the stop step one more parameter.
+curve: Ray Tune and ASHA, a fresh process for each trial, the stop step read off its validation curve.
+resident: ``runner search``.
+pairs: every pair of ``separate`` by trunks on a resident base; says what ``separate`` would find, and is not timed.
+decay: the best configuration of ``resident`` once by its curve, to show what ending with a decay gains.
+"""
+DEMO: Mapping[str, object] = {
+    "trials": 24,
+    "stop_steps": [25, 50, 75, 100, 125, 150, 175, 200],
+    "space.lora.rank": {"choices": [2, 4, 8, 16]},
+    "space.train.learning_rate": {"low": 1e-3, "high": 3e-2, "log": True},
+}
+"""What the benchmark searches where no search file is named: the demo in 24 configurations and 8 stop steps."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One run of ``separate``."""
+
+    configuration: int
+    values: Mapping[str, Value]
+    stop_step: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A benchmark in its folder ``root``, which has all of it in files."""
+
+    root: Path
+    space: Space
+    cluster: Cluster
+    cluster_file: Path | None
+    cache: Path
+    timed: int  # runs of ``separate`` that are timed for each stop step
+
+    @property
+    def search_file(self) -> Path:
+        """The search that every way does."""
+        return self.root / "search.yaml"
+
+    @property
+    def validation_every(self) -> int:
+        """Steps between validations where every stop step must be met."""
+        return reduce(math.gcd, self.space.search.stop_steps)
+
+    def runs_file(self, way: Way) -> Path:
+        """The runs of a way that starts fresh processes."""
+        return self.root / f"{way}-runs.json"
+
+    def wall_file(self, way: Way) -> Path:
+        """The seconds that ``way`` took; there once it is done."""
+        return self.root / f"{way}.json"
+
+    def configurations(self) -> list[Mapping[str, Value]]:
+        """Those of ``separate``, drawn at random by the search's seed, and no others than random search proposes."""
+        search = self.space.search.model_copy(update={"sampler": "random"})
+        space = Space(search, self.space.job)
+        return [propose(space, (), number).values for number in range(search.trials)]
+
+    def timed_pairs(self) -> tuple[Pair, ...]:
+        """The runs of ``separate`` that are timed: for each stop step so many configurations, drawn by the seed."""
+        configurations = self.configurations()
+        drawn = random.Random(self.space.search.seed)
+        found = [
+            Pair(number, configurations[number], stop)
+            for stop in self.space.search.stop_steps
+            for number in drawn.sample(range(len(configurations)), min(self.timed, len(configurations)))
+        ]
+        drawn.shuffle(found)
+        return tuple(found)
+
+    @property
+    def best_file(self) -> Path:
+        """The best configuration of ``resident``, for ``decay``."""
+        return self.root / "best-values.json"
+
+    def longest_of_best(self) -> Pair:
+        """The run of ``decay``."""
+        return Pair(0, json.loads(self.best_file.read_text()), self.space.search.stop_steps[-1])
+
+    def job_of(self, values: Mapping[str, Value], stop_step: int, *, every: int) -> Job:
+        """The job of one run: only what training needs, the held-out loss every so many steps and at the end."""
+        job = self.space.ending_at(values, stop_step)
+        quiet = {
+            "evaluation": job.evaluation.model_copy(update={"questions": 0}),
+            "validation": job.validation.model_copy(update={"every": every}),
+            "checkpoint": job.checkpoint.model_copy(update={"every": stop_step}),
+            "track": (),
+        }
+        return job.model_copy(update=quiet)
+
+
+def make_plan(root: Path, loaded: LoadedSearch, cluster_file: Path | None, *, cache: Path, timed: int) -> Plan:
+    """The plan of ``loaded`` in ``root``, written there: one trial at a time, nothing repeated, in every way."""
+    search = loaded.search.model_copy(update={"repeats": 0, "concurrency": 1, "time_budget_minutes": None})
+    space = space_of(LoadedSearch(search, loaded.job))
+    plan = Plan(root, space, load_cluster(cluster_file, {}), cluster_file, cache, timed)
+    root.mkdir(parents=True, exist_ok=True)
+    _write(root / "job.yaml", space.job.model_dump(mode="json"))
+    _write(plan.search_file, search_values(space.search))
+    options = {"cluster": None if cluster_file is None else str(cluster_file.resolve()), "cache": str(cache)}
+    write_file(root / "options.json", json.dumps({**options, "timed": timed}).encode())
+    return plan
+
+
+def read_plan(root: Path) -> Plan:
+    """The plan that was made in ``root``."""
+    options = json.loads((root / "options.json").read_text())
+    file = None if options["cluster"] is None else Path(options["cluster"])
+    space = space_of(load_search(root / "search.yaml"))
+    return Plan(root, space, load_cluster(file, {}), file, Path(options["cache"]), int(options["timed"]))
+
+
+def demo_overrides(overrides: Sequence[str]) -> list[str]:
+    """The demo search as the benchmark does it; what ``overrides`` says comes last."""
+    return [*(f"{key}={json.dumps(value)}" for key, value in DEMO.items()), *overrides]
+
+
+def _write(path: Path, values: Mapping[str, object]) -> None:
+    write_file(path, yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True).encode())
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a way: what it trained and measured."""
+
+    values: Mapping[str, Value]
+    stop_step: int
+    trained_steps: int
+    losses: tuple[tuple[int, float], ...]  # held-out, by step
+    seconds: float | None  # from the asking for its process to its end; None where that is not known
+
+    @property
+    def last(self) -> float | None:
+        """The loss at its end, if it got there."""
+        at_end = [loss for step, loss in self.losses if step == self.stop_step]
+        return at_end[-1] if at_end else None
+
+
+def runs_as_plain(runs: Sequence[Run]) -> list[dict[str, object]]:
+    """``runs`` as JSON has them."""
+    return [{**asdict(run), "losses": [list(point) for point in run.losses]} for run in runs]
+
+
+def runs_of(plain: Sequence[Mapping[str, Any]]) -> list[Run]:
+    """The runs that ``runs_as_plain`` told."""
+    return [Run(**{**run, "losses": tuple((int(step), float(loss)) for step, loss in run["losses"])}) for run in plain]

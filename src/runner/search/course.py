@@ -1,0 +1,231 @@
+"""The course of a search: what runs next, what a measurement means for it, when all is done.
+
+It holds no process: ``tuning`` asks it and tells it what came out, ``trainable`` trains.  Whatever it decides is in the
+journal before anyone acts on it, and follows from the journal alone.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+from runner.errors import RunnerError, TrainingFailed, UserError
+from runner.runs import JSON
+from runner.search.costs import Costs, with_rank
+from runner.search.journal import (
+    Journal,
+    Reading,
+    again_event,
+    base_event,
+    end_event,
+    repeat_event,
+    rung_event,
+    trial_event,
+)
+from runner.search.proposals import loss_of, propose
+from runner.search.records import Repeat, Rung, Study, Trial, TrialEnding
+from runner.search.rungs import Halving, halving_steps
+from runner.search.space import Space
+
+FAILURES = 3  # trials in a row that end in an error of the program after which the search ends
+REPEATED = 2  # best configurations that are trained again with other seeds
+
+
+@dataclass(frozen=True)
+class Task:
+    """One thing to train: a trial, or a repeat of one with another seed; plain values, so that it travels."""
+
+    name: str  # trial-3, trial-3-seed-18
+    trial: int
+    seed: int | None  # None: the trial itself
+    job: Mapping[str, JSON]
+    stop_steps: tuple[int, ...]
+    warmup_steps: int
+    largest_rank: int
+
+
+Wait = Literal["wait", "over"]
+
+
+class Course:
+    """One search between its start, or its resume, and its end.  For one thread.
+
+    ``told`` is called with the study after every event.
+    """
+
+    def __init__(self, space: Space, costs: Costs, journal: Journal, told: Callable[[Study], None]) -> None:
+        self.failure: RunnerError | None = None  # what no other trial would escape
+        self._space, self._costs, self._journal, self._told = space, costs, journal, told
+        self._reading = Reading(journal.events)
+        self.study = self._reading.study()
+        search = space.search
+        steps = halving_steps(search.stop_steps, search.reduction_factor) if search.scheduler == "asha" else ()
+        self._halving = Halving(steps, search.reduction_factor)
+        for trial in self.study.trials:
+            for rung in trial.rungs if trial.ending else ():
+                self._halving.record(trial.number, rung.stop_step, self._loss(rung))
+        self._again = [trial for trial in self.study.trials if trial.ending is None]
+        self._running: dict[str, Task] = {}
+        self._largest_rank = costs.largest_fitting(space.job, space.largest_rank)
+        self._failed_in_a_row = 0
+
+    def next(self) -> Task | Wait:
+        """What to train now; ``wait`` when that depends on what still runs, ``over`` when nothing is left.
+
+        Unfinished trials of an earlier start come first, with the values they had.  A configuration that does not
+        fit ends here, without anything being loaded.
+        """
+        if self.failure is not None:
+            return "over"
+        while self._again:
+            trial = self._again.pop(0)
+            self._note(again_event(trial.number))
+            return self._begun(trial)
+        while len(self.study.trials) < self._space.search.trials:
+            trial, why = self._proposed()
+            if not why:
+                return self._begun(trial)
+            self._end(trial.number, "infeasible", why)
+        if any(task.seed is None for task in self._running.values()):
+            return "wait"
+        for trial, stop_step, seed in self._missing_repeats():
+            task = self._task(trial, stop_step, seed)
+            if task.name not in self._running:
+                self._running[task.name] = task
+                return task
+        return "wait" if self._running else "over"
+
+    @property
+    def is_over(self) -> bool:
+        """Whether everything has been run; asking begins nothing."""
+        left = self._again or self._running or len(self.study.trials) < self._space.search.trials
+        return not left and not self._missing_repeats()
+
+    def based(self, base_loss: float, question_tokens: tuple[int, ...]) -> bool:
+        """A base was loaded; False when its held-out questions are not those of the bases before."""
+        if not self.study.question_tokens:
+            self._note(base_event(base_loss, question_tokens))
+        return self.study.question_tokens == question_tokens
+
+    def measured(self, task: Task, rung: Rung) -> bool:
+        """``task`` measured ``rung``; returns whether it goes on."""
+        if not math.isfinite(self._loss(rung)):
+            self.failure = UserError(
+                f"the held-out answers have no {self._space.search.objective} tokens",
+                "objective",
+                "set objective to validation",
+            )
+            return False
+        if task.seed is not None:
+            self._note(repeat_event(Repeat(task.trial, task.seed, rung)))
+            self._running.pop(task.name, None)
+            return False
+        self._note(rung_event(task.trial, rung))
+        self._halving.record(task.trial, rung.stop_step, self._loss(rung))
+        if rung.stop_step == task.stop_steps[-1]:
+            self._end(task.trial, "finished")
+        elif why := self._halving.why_stop(task.trial, rung.stop_step):
+            self._end(task.trial, "stopped", why)
+        else:
+            return True
+        self._failed_in_a_row = 0
+        return False
+
+    def restarted(self, task: Task) -> None:
+        """The process of ``task`` died and another begins it anew."""
+        if task.seed is None and self.study.trials[task.trial].rungs:
+            self._halving.forget(task.trial)
+            self._note(again_event(task.trial))
+
+    def ended(self, task: Task, ending: TrialEnding, why: str, error: RunnerError | None = None) -> None:
+        """``task`` came to an end other than a measurement; a ``UserError`` ends the search, as do many failures."""
+        self._running.pop(task.name, None)
+        if task.seed is None and self.study.trials[task.trial].ending is None:
+            self._end(task.trial, ending, why)
+        self._failed_in_a_row = self._failed_in_a_row + 1 if ending == "failed" else 0
+        if isinstance(error, UserError):
+            self.failure = error
+        elif self._failed_in_a_row >= FAILURES:
+            self.failure = TrainingFailed(f"{FAILURES} trials in a row failed", task.name, why)
+        elif task.seed is not None:
+            self.failure = error or TrainingFailed(f"a repeat of trial {task.trial} failed", task.name, why)
+
+    def is_running(self, task: Task) -> bool:
+        """Whether ``task`` was begun and has not ended."""
+        return task.name in self._running
+
+    def _proposed(self) -> tuple[Trial, str]:
+        """The next trial, and why it cannot be trained, if so."""
+        number, space = len(self.study.trials), self._space
+        proposal = propose(space, self.study.trials, number)
+        trial = Trial(number, proposal.values, proposal.stop_step, step_s=0.0)
+        try:
+            job = space.trial_job(trial.values)
+            why = self._costs.why_unfit(job)
+        except UserError as error:
+            self._note(trial_event(trial, step_flops=0.0, token_flops=0.0))
+            return trial, str(error)
+        flops = self._costs.token_flops(job)
+        assert job.lora is not None
+        padded = with_rank(job, max(job.lora.rank, self._largest_rank))
+        trained = flops if why else self._costs.token_flops(padded)
+        self._note(trial_event(trial, step_flops=flops * job.train.tokens_per_step, token_flops=trained))
+        return trial, why
+
+    def _begun(self, trial: Trial) -> Task:
+        task = self._task(trial, None, None)
+        self._running[task.name] = task
+        return task
+
+    def _task(self, trial: Trial, stop_step: int | None, seed: int | None) -> Task:
+        job = self._space.trial_job(trial.values)
+        if seed is not None:
+            job = job.model_copy(update={"train": job.train.model_copy(update={"seed": seed})})
+        return Task(
+            name=f"trial-{trial.number}" + ("" if seed is None else f"-seed-{seed}"),
+            trial=trial.number,
+            seed=seed,
+            job=job.model_dump(mode="json"),
+            stop_steps=self._space.search.stop_steps if stop_step is None else (stop_step,),
+            warmup_steps=self._space.warmup(trial.values),
+            largest_rank=self._largest_rank,
+        )
+
+    def _missing_repeats(self) -> list[tuple[Trial, int, int]]:
+        """Trial, stop step and seed of the repeats of the best that are not measured yet."""
+        done = {(repeat.trial, repeat.rung.stop_step, repeat.seed) for repeat in self.study.repeats}
+        wanted = []
+        for trial in best_trials(self.study, self._loss)[:REPEATED]:
+            stop_step = min(trial.rungs, key=self._loss).stop_step
+            seed = self._space.configured(trial.values).train.seed
+            wanted += [(trial, stop_step, seed + more) for more in range(1, self._space.search.repeats + 1)]
+        return [(trial, stop, seed) for trial, stop, seed in wanted if (trial.number, stop, seed) not in done]
+
+    def _loss(self, rung: Rung) -> float:
+        return loss_of(rung, self._space.search.objective)
+
+    def _end(self, number: int, ending: TrialEnding, why: str = "") -> None:
+        self._running.pop(f"trial-{number}", None)
+        self._note(end_event(number, ending, why))
+
+    def _note(self, event: Mapping[str, Any]) -> None:
+        self._journal.append(event)
+        self._reading.add(event)
+        self.study = self._reading.study()
+        self._told(self.study)
+
+
+def best_trials(study: Study, loss: Callable[[Rung], float]) -> list[Trial]:
+    """The trials that measured something, the lowest loss of any rung first."""
+    measured = [trial for trial in study.trials if trial.rungs]
+    return sorted(measured, key=lambda trial: (min(loss(rung) for rung in trial.rungs), trial.number))
+
+
+def task_as_plain(task: Task) -> dict[str, JSON]:
+    """``task`` as a mapping that travels; ``task_of`` makes it again."""
+    return {**asdict(task), "stop_steps": list(task.stop_steps)}
+
+
+def task_of(plain: Mapping[str, Any]) -> Task:
+    """The task that ``task_as_plain`` told."""
+    return replace(Task(**plain), stop_steps=tuple(plain["stop_steps"]))

@@ -1,0 +1,167 @@
+"""A search from its folder to its answer: started or gone on with, shown, stopped on a signal, concluded.
+
+What runs next is ``course``'s, running it ``tuning``'s, what follows from the measurements ``answer``'s.
+"""
+
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from runner.config.cluster import Cluster
+from runner.distributed.launch import with_absolute_paths
+from runner.distributed.ray_session import ray_session
+from runner.distributed.signals import StopSignals
+from runner.distributed.worker import STOP_FILE
+from runner.errors import Interrupted, RunnerError
+from runner.search.answer import Answer
+from runner.search.conclusion import conclude
+from runner.search.costs import Costs
+from runner.search.course import Course
+from runner.search.folder import OpenSearch, SearchFolder, open_search
+from runner.search.journal import study_in
+from runner.search.records import Study
+from runner.search.share import share_out
+from runner.search.space import Space
+from runner.search.worker import LIVE, Place
+
+if TYPE_CHECKING:
+    from runner.search.trainable import SearchTrainable
+
+Ending: TypeAlias = Literal["finished", "time budget", "SIGTERM", "SIGINT"]
+Follow: TypeAlias = Callable[[SearchFolder, Callable[[], Study], Callable[[], bool]], None]
+RAY_FOLDER = "ray"  # what Tune keeps while it runs; never read
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to search, where, and whether to go on with what is there."""
+
+    space: Space
+    cluster: Cluster
+    storage: Path
+    cache: Path
+    resume: bool
+    trainable: "type[SearchTrainable] | None" = None  # None: the real one
+
+
+@dataclass(frozen=True)
+class SearchOutcome:
+    """A search's folder, what it measured, and how it ended; ``finished_before`` when nothing was left to do."""
+
+    folder: SearchFolder
+    space: Space
+    study: Study
+    answer: Answer
+    ending: Ending
+    finished_before: bool = False
+
+
+def search(request: Request, *, follow: Follow) -> SearchOutcome:
+    """Search to the end, to the time budget, or to SIGTERM or Ctrl-C; the answer of all trials so far is written.
+
+    ``follow(folder, study, ended)`` is called in a thread to show the study until ``ended()``.  A second Ctrl-C
+    raises ``Interrupted`` at once.  Raises the ``RunnerError`` that no trial would escape.
+    """
+    space = replace(request.space, job=with_absolute_paths(request.space.job))
+    with open_search(request.storage, space, resume=request.resume) as opened:
+        if opened.finished:
+            study = study_in(opened.journal.events)
+            answer = conclude(opened.folder, space, study)
+            return SearchOutcome(opened.folder, space, study, answer, "finished", finished_before=True)
+        try:
+            study, ending = _searched(replace(request, space=space), opened, follow)
+        except RunnerError as error:
+            study = study_in(opened.journal.events)
+            interrupted = isinstance(error, Interrupted)
+            _record(opened, space, study, "stopped" if interrupted else "failed", str(error))
+            raise
+        answer = conclude(opened.folder, space, study)
+        _record(opened, space, study, "finished" if ending == "finished" else "stopped", ending)
+        return SearchOutcome(opened.folder, space, study, answer, ending)
+
+
+def _searched(request: Request, opened: OpenSearch, follow: Follow) -> tuple[Study, Ending]:
+    """Run everything; returns what is measured by then and why nothing more is."""
+    from runner.search.tuning import Setting, device_of_trials, nodes_here, tune_course
+
+    space, folder = request.space, opened.folder
+    minutes = space.search.time_budget_minutes
+    deadline = None if minutes is None else time.monotonic() + 60.0 * minutes
+    stop_file = folder.root / STOP_FILE
+    stop_file.unlink(missing_ok=True)
+    _clear(folder)
+    cluster = request.cluster.model_copy(update={"workers": 1})
+    # Ray takes SIGTERM for itself when it starts: ours must come after
+    with ray_session(cluster), StopSignals(stop_file) as signals:
+        share = share_out(space.search, cluster, nodes_here())
+        place = Place(
+            folder=str(folder.root),
+            stop_file=str(stop_file),
+            cache=str(request.cache.expanduser().resolve()),
+            threads=share.cpus,
+            gpus=share.gpus,
+            gpu_memory_gib=cluster.gpu_memory_gib,
+        )
+        latest = _Latest(study_in(opened.journal.events))
+        course = Course(space, Costs(device_of_trials(place)), opened.journal, latest.told)
+        setting = Setting(place, share, deadline, *(() if request.trainable is None else (request.trainable,)))
+        with _shown(folder, latest, follow):
+            tune_course(course, setting, lambda: _end_at_once(signals, folder))
+    _clear(folder)
+    if course.is_over:
+        return course.study, "finished"
+    named: dict[str | None, Ending] = {"SIGTERM": "SIGTERM", "SIGINT": "SIGINT"}
+    return course.study, named.get(signals.name, "time budget")
+
+
+def _clear(folder: SearchFolder) -> None:
+    """Remove what is only of use while trials run; a start that was killed leaves it behind."""
+    for name in (RAY_FOLDER, LIVE):
+        shutil.rmtree(folder.root / name, ignore_errors=True)
+
+
+class _Latest:
+    """The study as it is now, for a thread that shows it."""
+
+    def __init__(self, study: Study) -> None:
+        self.study = study
+
+    def told(self, study: Study) -> None:
+        self.study = study
+
+
+class _shown:  # noqa: N801 - read as a word of the with statement
+    """Shows the study in a thread while the block runs, and its end after it."""
+
+    def __init__(self, folder: SearchFolder, latest: _Latest, follow: Follow) -> None:
+        self._over = threading.Event()
+        arguments = folder, lambda: latest.study, self._over.is_set
+        self._thread = threading.Thread(target=follow, args=arguments, name="progress", daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join(timeout=5.0)
+
+
+def _end_at_once(signals: StopSignals, folder: SearchFolder) -> None:
+    """After a second Ctrl-C nothing is waited for."""
+    try:
+        signals.raise_if_repeated()
+    except Interrupted:
+        raise Interrupted(
+            "ended at once", str(folder.root), "the journal has all that was measured; go on with --resume"
+        ) from None
+
+
+def _record(
+    opened: OpenSearch, space: Space, study: Study, state: Literal["finished", "stopped", "failed"], reason: str
+) -> None:
+    ended = sum(trial.ending is not None for trial in study.trials)
+    opened.record(state, done=ended, trials=space.search.trials, reason=reason)

@@ -1,0 +1,117 @@
+"""The tables of a search's page as HTML: what each stop step costs, seeds, every pair.
+
+Where they stand is ``page``'s.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from html import escape
+
+from runner.search.answer import Answer
+from runner.search.pairs import Pair
+from runner.search.records import Study, Trial
+from runner.search.verdict import ENDINGS
+from runner.search.wording import configuration, gap, loss, number, short_names, span
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What stands in a cell, and the number it is sorted by; without one it is words."""
+
+    text: str
+    by: float | None = None
+
+
+def table(caption: str, headings: Sequence[str], rows: Iterable[tuple[str, Sequence[Cell]]]) -> str:
+    """A table in a box of its own that it scrolls in; each row has a class; a click on a heading sorts by it."""
+    rows = list(rows)
+    numbers = [all(cells[place].by is not None for _, cells in rows) for place in range(len(headings))]
+    head = "".join(
+        f'<th scope="col"{_class("number" if sorted_by else "")}><button type="button">{escape(name)}</button></th>'
+        for name, sorted_by in zip(headings, numbers, strict=True)
+    )
+    body = "".join(f"<tr{_class(ink)}>{''.join(map(_cell, cells))}</tr>" for ink, cells in rows)
+    return (
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(caption)}"><table>'
+        f"<caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def stops_table(answer: Answer) -> str:
+    """The lowest loss of each stop step, how far it lies behind the best, and what it takes."""
+    rows = []
+    for behind in answer.by_stop_step:
+        pair, apart = behind.pair, behind.apart
+        error = "" if apart.standard_error is None or pair == answer.best else f" ± {gap(2 * apart.standard_error)}"
+        cells = (
+            Cell(f"{pair.stop_step:,}", pair.stop_step),
+            Cell(loss(pair.loss), pair.loss),
+            Cell("" if pair == answer.best else f"{gap(apart.nats)}{error}", apart.nats),
+            Cell(span(pair.minutes), pair.minutes),
+            Cell(configuration(pair.values)),
+        )
+        rows.append((_ink(answer, pair), cells))
+    headings = ("stop step", "lowest loss", "behind the best ± 2 s.e.", "training", "with")
+    return table("What each stop step gives and takes", headings, rows)
+
+
+def seeds_table(answer: Answer) -> str:
+    """The losses of the repeated pairs, seed by seed; empty when nothing was repeated."""
+    if answer.noise is None:
+        return ""
+    rows = []
+    for group in answer.noise.seeds:
+        pair = next(p for p in answer.pairs if (p.trial, p.stop_step) == (group.trial, group.stop_step))
+        each = ", ".join(loss(found) for found in group.losses)
+        what = f"{configuration(pair.values)}, step {pair.stop_step:,}"
+        rows.append((_ink(answer, pair), (Cell(what), Cell(loss(group.mean), group.mean), Cell(each))))
+    return table("Trained again with other seeds", ("pair", "mean loss", "each seed's loss"), rows)
+
+
+def pairs_table(study: Study, answer: Answer) -> str:
+    """Every pair that was measured, and the trials of which none was."""
+    names = short_names(answer.keys)
+    tokens = {(trial.number, rung.stop_step): rung.trained_tokens for trial in study.trials for rung in trial.rungs}
+    endings = {trial.number: trial.ending or "running" for trial in study.trials}
+    rows: list[tuple[str, Sequence[Cell]]] = []
+    for pair in answer.pairs:
+        trained = tokens[pair.trial, pair.stop_step]
+        cells = (
+            Cell(str(pair.trial), pair.trial),
+            *_values(pair, answer),
+            Cell(f"{pair.stop_step:,}", pair.stop_step),
+            Cell(loss(pair.loss), pair.loss),
+            Cell(span(pair.minutes), pair.minutes),
+            Cell(f"{trained:,}", trained),
+            Cell(ENDINGS[endings[pair.trial]]),
+        )
+        rows.append((_ink(answer, pair), cells))
+    measured = {pair.trial for pair in answer.pairs}
+    rows += [("lost", _lost(trial, answer)) for trial in study.trials if trial.number not in measured]
+    keys = (names[key] for key in answer.keys)
+    headings = ("trial", *keys, "stop step", "loss", "training", "tokens so far", "the trial")
+    return table(f"All {len(answer.pairs):,} measured pairs", headings, rows)
+
+
+def _values(pair: Pair | Trial, answer: Answer) -> list[Cell]:
+    found = [pair.values.get(key, "") for key in answer.keys]
+    return [Cell(number(value), float(value) if isinstance(value, int | float) else None) for value in found]
+
+
+def _lost(trial: Trial, answer: Answer) -> list[Cell]:
+    words = ENDINGS[trial.ending or "running"] + (f": {trial.why}" if trial.why else "")
+    return [Cell(str(trial.number), trial.number), *_values(trial, answer), *[Cell("")] * 4, Cell(words)]
+
+
+def _ink(answer: Answer, pair: Pair) -> str:
+    return "best" if pair == answer.best else "early" if pair == answer.earliest else ""
+
+
+def _class(ink: str) -> str:
+    return f' class="{ink}"' if ink else ""
+
+
+def _cell(cell: Cell) -> str:
+    return (
+        f"<td>{escape(cell.text)}</td>" if cell.by is None else f'<td data-by="{cell.by:.9g}">{escape(cell.text)}</td>'
+    )

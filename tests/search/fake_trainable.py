@@ -1,0 +1,80 @@
+"""Tune's class over a base that is a formula: everything of a real search but the training."""
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from runner.config.job import Job
+from runner.search.course import Task
+from runner.search.records import Rung
+from runner.search.trainable import SearchTrainable
+from runner.search.worker import AnyBase, AnyTrunk, Place
+from search_fakes import BASE_LOSS, QUESTION_TOKENS, rung
+
+FIRST_SEED = 17  # the demo job's; another one is a repeat
+
+
+class FakeTrunk:
+    """Larger ranks take longer, so that trials end out of order."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+
+    def to_rung(self, stop_step: int, progress: Callable[[int], None] | None = None) -> Rung:
+        assert self.job.lora is not None
+        for step in range(self.job.lora.rank):
+            time.sleep(0.02)
+            if progress is not None:
+                progress(step)
+        seed = None if self.job.train.seed == FIRST_SEED else self.job.train.seed
+        return rung(Task("any", 0, seed, self.job.model_dump(mode="json"), (), 0, 8), stop_step)
+
+
+class FakeBase:
+    """Writes a line for each time that it is loaded."""
+
+    question_tokens, base_loss = QUESTION_TOKENS, BASE_LOSS
+
+    def __init__(self, place: Place) -> None:
+        with Path(place.folder, "loads.txt").open("a") as file:
+            file.write(f"{os.getpid()}\n")
+
+    def why_not(self, job: Job) -> str | None:
+        del job
+        return None
+
+    def start(self, job: Job, *, warmup_steps: int) -> AnyTrunk:
+        assert warmup_steps >= 0
+        return FakeTrunk(job)
+
+
+class FakeTrainable(SearchTrainable):
+    @staticmethod
+    def load(job: Job, largest_rank: int, place: Place) -> AnyBase:
+        assert job.lora is not None
+        assert job.lora.rank <= largest_rank
+        return FakeBase(place)
+
+
+class DyingBase(FakeBase):
+    """Takes its process with it in the second trial, once."""
+
+    def __init__(self, place: Place) -> None:
+        super().__init__(place)
+        self.started = 0
+        self.died = Path(place.folder, "died")
+
+    def start(self, job: Job, *, warmup_steps: int) -> AnyTrunk:
+        self.started += 1
+        if self.started == 2 and not self.died.exists():
+            self.died.touch()
+            os._exit(1)
+        return super().start(job, warmup_steps=warmup_steps)
+
+
+class DyingTrainable(SearchTrainable):
+    @staticmethod
+    def load(job: Job, largest_rank: int, place: Place) -> AnyBase:
+        del job, largest_rank
+        return DyingBase(place)

@@ -1,0 +1,199 @@
+"""The course: stopped anywhere and gone on with it gives the same answer; nothing runs twice; what ends a search."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from runner.errors import TrainingFailed, UserError
+from runner.plan import Device
+from runner.search.course import Course, Task, best_trials, task_as_plain, task_of
+from runner.search.journal import Journal, read_journal, study_in
+from runner.search.records import Study
+from search_fakes import course, run, rung, space, without_times
+
+
+def whole(folder: Path, **changes: object) -> Study:
+    found = space(folder, **changes)
+    with Journal(folder / "whole") as journal:
+        return run(course(found, journal))
+
+
+def test_a_search_ends_with_all_trials_and_the_repeats_of_the_best_two(tmp_path: Path) -> None:
+    study = whole(tmp_path, repeats=3)
+    assert [trial.number for trial in study.trials] == list(range(12))
+    assert {trial.ending for trial in study.trials} == {"finished", "stopped"}
+    assert all(len(trial.rungs) == 4 for trial in study.trials if trial.ending == "finished")
+    best = best_trials(study, lambda found: found.loss)[:2]
+    expected = [(trial.number, seed, 160) for trial in best for seed in (18, 19, 20)]
+    assert [(repeat.trial, repeat.seed, repeat.rung.stop_step) for repeat in study.repeats] == expected
+
+
+@pytest.mark.parametrize(
+    "changes", [{"repeats": 1, "trials": 8}, {"sampler": "random", "scheduler": "none", "trials": 4}]
+)
+def test_killed_after_any_measurement_and_gone_on_with_it_gives_the_same(
+    tmp_path: Path, changes: dict[str, object]
+) -> None:
+    expected = whole(tmp_path, **changes)
+    found = space(tmp_path, **changes)
+    rungs = sum(len(trial.rungs) for trial in expected.trials) + len(expected.repeats)
+    assert rungs > 13
+    for killed_after in range(rungs):
+        path = tmp_path / f"killed-{killed_after}"
+        with Journal(path) as journal:
+            run(course(found, journal), rungs=killed_after)
+        with Journal(path) as journal:
+            before = study_in(journal.events)
+            study = run(course(found, journal))
+        assert without_times(study) == without_times(expected)
+        ended = [trial.number for trial in before.trials if trial.ending]
+        begun_again = [event["trial"] for event in read_journal(path) if event["kind"] == "again"]
+        assert not set(ended) & set(begun_again)
+        assert len(begun_again) == len(before.trials) - len(ended)
+
+
+def test_killed_with_two_at_once_runs_both_again_with_their_values(tmp_path: Path) -> None:
+    found = space(tmp_path, scheduler="none")
+    path = tmp_path / "journal"
+    with Journal(path) as journal:
+        before = run(course(found, journal), at_once=2, rungs=9, order=(0, 1, 1))
+    running = {trial.number: trial.values for trial in before.trials if trial.ending is None}
+    assert len(running) == 2
+    with Journal(path) as journal:
+        study = run(course(found, journal), at_once=2)
+    events = read_journal(path)
+    assert Counter(event["number"] for event in events if event["kind"] == "trial") == Counter(range(12))
+    assert {event["trial"] for event in events if event["kind"] == "again"} == set(running)
+    assert {number: study.trials[number].values for number in running} == running
+    assert all(trial.ending for trial in study.trials)
+    measured = [(event["trial"], event["stop_step"]) for event in events if event["kind"] == "rung"]
+    twice = {trial for trial, stop_step in measured if measured.count((trial, stop_step)) > 1}
+    assert len(twice) > 0
+    assert twice <= set(running)
+
+
+def test_more_trials_may_be_asked_of_a_finished_search(tmp_path: Path) -> None:
+    few, more = whole(tmp_path, trials=6, scheduler="none"), space(tmp_path, trials=12, scheduler="none")
+    with Journal(tmp_path / "whole") as journal:
+        study = run(course(more, journal))
+    assert without_times(study).trials[:6] == without_times(few).trials
+    assert without_times(study) == without_times(whole(tmp_path / ".", trials=12, scheduler="none"))
+
+
+def test_what_does_not_fit_ends_without_being_handed_out(tmp_path: Path) -> None:
+    found = space(tmp_path, space={"lora.rank": {"choices": [8, 1024]}}, trials=8)
+    with Journal(tmp_path / "j") as journal:
+        running = course(found, journal, Device("cuda", "a small card", 0.1))
+        study = run(running)
+    endings = {int(str(trial.values["lora.rank"])): trial.ending for trial in study.trials}
+    assert endings[1024] == "infeasible"
+    assert endings[8] in ("finished", "stopped")
+    unfit = [trial for trial in study.trials if trial.ending == "infeasible"]
+    assert all("a small card has 0.1 GiB free" in trial.why and not trial.rungs for trial in unfit)
+    # adapters are made as large as fits, not as the space says
+    with Journal(tmp_path / "k") as journal:
+        task = course(found, journal, Device("cuda", "a small card", 0.1)).next()
+    assert isinstance(task, Task)
+    assert task.largest_rank == 256
+
+
+def begun(folder: Path, **changes: object) -> tuple[Course, Task]:
+    running = course(space(folder, **changes), Journal(folder / "begun"))
+    task = running.next()
+    assert isinstance(task, Task)
+    return running, task
+
+
+def test_a_trial_whose_process_dies_begins_anew_and_counts_once(tmp_path: Path) -> None:
+    running, task = begun(tmp_path)
+    running.measured(task, rung(task, 20))
+    running.restarted(task)
+    before = running.study.trials[0].rungs
+    assert len(before) == 0
+    for stop_step in task.stop_steps:
+        running.measured(task, rung(task, stop_step))
+    after = running.study.trials[0]
+    assert [found.stop_step for found in after.rungs] == list(task.stop_steps)
+    assert after.ending == "finished"
+
+
+def test_a_diverged_trial_is_one_of_many_and_a_users_mistake_ends_the_search(tmp_path: Path) -> None:
+    running, task = begun(tmp_path)
+    running.ended(task, "diverged", "loss not finite")
+    second = running.next()
+    assert isinstance(second, Task)
+    running.ended(second, "failed", "no such data", UserError("no such data"))
+    assert isinstance(running.failure, UserError)
+    assert running.next() == "over"
+
+
+def test_three_failures_in_a_row_end_the_search_and_two_do_not(tmp_path: Path) -> None:
+    running, task = begun(tmp_path)
+    for fails in (True, True, False, True, True, True):
+        assert not isinstance(running.failure, TrainingFailed)
+        if fails:
+            running.ended(task, "failed", "a TypeError")
+        else:
+            for stop_step in task.stop_steps:
+                if not running.measured(task, rung(task, stop_step)):
+                    break
+        following = running.next()
+        if isinstance(following, Task):
+            task = following
+    assert isinstance(running.failure, TrainingFailed)
+    assert "3 trials in a row failed" in str(running.failure)
+
+
+def test_repeats_wait_for_trials_that_still_run(tmp_path: Path) -> None:
+    running, first = begun(tmp_path, trials=2, repeats=1, scheduler="none")
+    second = running.next()
+    assert isinstance(second, Task)
+    assert running.next() == "wait"
+    for task in (first, second):
+        for stop_step in task.stop_steps:
+            running.measured(task, rung(task, stop_step))
+    repeats = [running.next(), running.next()]
+    assert [task.name for task in repeats if isinstance(task, Task)] in (
+        ["trial-0-seed-18", "trial-1-seed-18"],
+        ["trial-1-seed-18", "trial-0-seed-18"],
+    )
+    assert running.next() == "wait"
+    for repeat in repeats:
+        assert isinstance(repeat, Task)
+        assert repeat.job["train"]["seed"] == 18  # type: ignore[index,call-overload]  # a section is a mapping
+        running.measured(repeat, rung(repeat, repeat.stop_steps[0]))
+    assert running.next() == "over"
+
+
+def test_asking_whether_all_is_run_begins_nothing(tmp_path: Path) -> None:
+    found = space(tmp_path, repeats=1)
+    with Journal(tmp_path / "j") as journal:
+        cut = course(found, journal)
+        run(cut, rungs=3)
+        before = len(journal.events)
+        assert not cut.is_over
+        assert len(journal.events) == before
+    with Journal(tmp_path / "j") as journal:
+        assert not course(found, journal).is_over
+        run(course(found, journal))
+    with Journal(tmp_path / "j") as journal:
+        assert course(found, journal).is_over
+
+
+def test_an_objective_that_no_answer_has_tokens_for_is_told(tmp_path: Path) -> None:
+    running, task = begun(tmp_path, objective="think")
+    assert not running.measured(task, rung(task, 20))
+    assert "no think tokens" in str(running.failure)
+
+
+def test_another_set_of_held_out_questions_is_noticed(tmp_path: Path) -> None:
+    running, _ = begun(tmp_path)
+    assert running.based(4.0, (3, 5))
+    assert running.based(4.0, (3, 5))
+    assert not running.based(4.0, (3, 6))
+
+
+def test_a_task_travels_as_plain_values(tmp_path: Path) -> None:
+    _, task = begun(tmp_path)
+    assert task_of(task_as_plain(task)) == task

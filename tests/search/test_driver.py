@@ -1,0 +1,95 @@
+"""A search through Ray Tune over a base that is a formula: one at a time, two at a time, on several nodes."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runner.config.cluster import Cluster
+from runner.search.driver import Request, SearchOutcome, search
+from runner.search.folder import SearchFolder
+from runner.search.journal import Journal, read_journal
+from runner.search.proposals import study_of
+from runner.search.records import Study
+from runner.search.space import STOP_STEP, Space
+from search_fakes import course, run, space, without_times
+
+pytestmark = pytest.mark.slow
+
+
+def watch(folder: SearchFolder, study: Callable[[], Study], ended: Callable[[], bool]) -> None:
+    del folder, study, ended
+
+
+def searched(found: Space, folder: Path, kind: str = "FakeTrainable", cluster: Cluster | None = None) -> SearchOutcome:
+    import fake_trainable
+    import ray.cloudpickle
+
+    import search_fakes
+
+    for module in (fake_trainable, search_fakes):  # the workers have no path to tests
+        ray.cloudpickle.register_pickle_by_value(module)
+    trainable = getattr(fake_trainable, kind)
+    return search(Request(found, cluster or Cluster(), folder, folder / "cache", False, trainable), follow=watch)
+
+
+def loads(outcome: SearchOutcome) -> list[str]:
+    return (outcome.folder.root / "loads.txt").read_text().split()
+
+
+def test_one_at_a_time_tune_runs_the_course_on_one_base(tmp_path: Path) -> None:
+    found = space(tmp_path, repeats=1)
+    with Journal(tmp_path / "alone") as journal:
+        expected = run(course(found, journal))
+    outcome = searched(found, tmp_path)
+    assert outcome.ending == "finished"
+    assert without_times(outcome.study) == without_times(expected)
+    assert len(loads(outcome)) == 1
+    left = {path.name for path in outcome.folder.root.iterdir()}
+    assert left >= {"best.yaml", "answer.json", "search.html", "journal.jsonl", "search.yaml", "job.yaml"}
+    assert not left & {"ray", "live", "stop-requested"}
+
+
+def test_two_at_a_time_every_stored_pair_is_right(tmp_path: Path) -> None:
+    found = space(tmp_path, concurrency=2, trials=14, scheduler="none")
+    outcome = searched(found, tmp_path)
+    stored = study_of(found.distributions, outcome.study.trials, "validation").trials
+    assert len(stored) == 14 * 4
+    for seen in stored:
+        trial = outcome.study.trials[seen.user_attrs["trial"]]
+        assert seen.value == {rung.stop_step: rung.loss for rung in trial.rungs}[seen.params[STOP_STEP]]
+    events = read_journal(outcome.folder.journal_file)
+    ends = [event["trial"] for event in events if event["kind"] == "end"]
+    assert sorted(ends) == list(range(14))
+    assert ends != sorted(ends), "no trial ended before one that began earlier"
+    assert len(set(loads(outcome))) == 2
+
+
+def test_a_trial_whose_process_dies_is_run_again_and_none_is_lost(tmp_path: Path) -> None:
+    found = space(tmp_path, trials=5)
+    with Journal(tmp_path / "alone") as journal:
+        expected = run(course(found, journal))
+    outcome = searched(found, tmp_path, "DyingTrainable")
+    assert (outcome.folder.root / "died").exists()
+    assert len(set(loads(outcome))) == 2
+    assert without_times(outcome.study) == without_times(expected)
+
+
+@pytest.fixture
+def raylets() -> Iterator[Any]:
+    """Ray with two nodes of one CPU each."""
+    from ray.cluster_utils import Cluster as Raylets
+
+    nodes = Raylets(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    nodes.add_node(num_cpus=1)
+    yield nodes
+    nodes.shutdown()
+
+
+def test_trials_spread_over_nodes_whose_cpus_they_fill(tmp_path: Path, raylets: Any) -> None:
+    found = space(tmp_path, trials=6)
+    outcome = searched(found, tmp_path, cluster=Cluster(address=raylets.address))
+    assert all(trial.ending for trial in outcome.study.trials)
+    assert len(outcome.study.trials) == 6
+    assert len(set(loads(outcome))) == 2

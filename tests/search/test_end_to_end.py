@@ -1,0 +1,188 @@
+"""`runner search` as a user types it, on the real engine: to its end, killed and gone on with, stopped; its answer."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from runner.runs import read_metrics
+from runner.search.journal import read_journal, study_in
+from runner.search.records import Study
+
+pytestmark = pytest.mark.slow
+
+STOP_STEPS = (5, 10, 15)
+SEARCH = {
+    "name": "tiny",
+    "override": {
+        "data.questions": 200,
+        "data.max_length": 512,
+        "data.validation_questions": 10,
+        "train.tokens_per_step": 1024,
+        "train.micro_batch": 1,
+        "evaluation.questions": 0,
+        "track": [],
+    },
+    "space": {
+        "lora.rank": {"choices": [2, 4]},
+        "train.learning_rate": {"low": 3e-4, "high": 3e-3, "log": True},
+    },
+    "stop_steps": list(STOP_STEPS),
+    "trials": 4,
+    "repeats": 1,
+    "concurrency": 1,
+}
+ROUNDING = 1e-5  # nats: a rank below the largest is multiplied with rows of zeros, in another order of sums
+
+
+def start(storage: Path, home: Path, *words: str) -> "subprocess.Popen[str]":
+    file = home / "search.yaml"
+    file.write_text(json.dumps(SEARCH))
+    return run(home, "search", str(file), "--storage", str(storage), *words)
+
+
+def run(home: Path, *words: str) -> "subprocess.Popen[str]":
+    """One thread a trial: two of them wait for each other while another program has the second core."""
+    profile = home / "cluster.yaml"
+    profile.write_text("cpus_per_worker: 1\n")
+    command = [sys.executable, "-m", "runner", *words, "--cluster", str(profile)]
+    environment = {**os.environ, "HOME": str(home)}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+
+
+def end(process: "subprocess.Popen[str]", code: int) -> str:
+    output, _ = process.communicate(timeout=400)
+    assert process.returncode == code, output
+    return output
+
+
+def study(storage: Path) -> Study:
+    """What was measured, without what depends on the clock and on the memory of other processes."""
+    found = study_in(read_journal(storage / "tiny" / "journal.jsonl"))
+    trials = []
+    for trial in found.trials:
+        rungs = tuple(replace(rung, seconds=0.0, peak_gib=0.0) for rung in trial.rungs)
+        trials.append(replace(trial, step_s=0.0, rungs=rungs))
+    repeats = (replace(each, rung=replace(each.rung, seconds=0.0, peak_gib=0.0)) for each in found.repeats)
+    return replace(found, trials=tuple(trials), repeats=tuple(repeats))
+
+
+def answer(storage: Path) -> dict[str, Any]:
+    """The answer's values that do not depend on the clock."""
+    found: dict[str, Any] = json.loads((storage / "tiny" / "answer.json").read_text())
+    return {key: found[key] for key in ("base_loss", "questions", "trials", "noise", "importance")} | {
+        key: {name: found[key][name] for name in ("trial", "values", "stop_step", "loss")}
+        for key in ("best", "earliest")
+    }
+
+
+def measurements(storage: Path) -> int:
+    return sum(event["kind"] == "rung" for event in read_journal(storage / "tiny" / "journal.jsonl"))
+
+
+def wait_for(condition: Callable[[], bool], process: "subprocess.Popen[str]", timeout_s: float = 200.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, home: Path) -> Path:
+    """The storage of a search that was left alone."""
+    storage = tmp_path_factory.mktemp("whole")
+    output = end(start(storage, home), 0)
+    assert "tiny  finished: 4 of 4 trials" in output
+    assert "next      runner train" in output
+    for word in ("Tune", "ray::", "Traceback", "WARNING"):
+        assert word not in output
+    return storage
+
+
+def test_every_trial_measured_and_the_repeats_of_the_best_two(whole: Path) -> None:
+    found = study(whole)
+    assert [trial.number for trial in found.trials] == [0, 1, 2, 3]
+    assert {trial.ending for trial in found.trials} <= {"finished", "stopped"}
+    assert any(trial.ending == "finished" for trial in found.trials)
+    assert len(found.repeats) == 2
+    assert len(found.question_tokens) == 10
+    assert found.base_loss > min(rung.loss for trial in found.trials for rung in trial.rungs)
+
+
+def test_killed_and_resumed_gives_the_same_answer_and_runs_nothing_finished_again(
+    whole: Path, home: Path, tmp_path: Path
+) -> None:
+    process = start(tmp_path, home)
+    wait_for(lambda: measurements(tmp_path) >= 4, process)
+    family = psutil.Process(process.pid).children(recursive=True)
+    trials = [member for member in family if "SearchTrainable" in " ".join(member.cmdline())]
+    process.kill()
+    process.wait()
+    assert trials
+    _, alive = psutil.wait_procs(trials, timeout=30)
+    assert not alive, "a trial outlived the driver"
+    before = study(tmp_path)
+    ended = {trial.number for trial in before.trials if trial.ending}
+    assert ended
+    assert len(ended) < 4
+    output = end(start(tmp_path, home), 2)
+    assert "the search tiny is unfinished" in output
+    assert "--resume" in output
+    end(start(tmp_path, home, "--resume"), 0)
+    assert study(tmp_path) == study(whole)
+    assert answer(tmp_path) == answer(whole)
+    events = read_journal(tmp_path / "tiny" / "journal.jsonl")
+    measured = Counter(event["trial"] for event in events if event["kind"] == "rung")
+    assert all(measured[number] == len(before.trials[number].rungs) for number in ended)
+    assert not ended & {event["trial"] for event in events if event["kind"] == "again"}
+
+
+def test_the_best_job_trained_gives_the_loss_that_the_search_told(whole: Path, home: Path, tmp_path: Path) -> None:
+    best = answer(whole)["best"]
+    end(run(home, "train", str(whole / "tiny" / "best.yaml"), "--storage", str(tmp_path)), 0)
+    records = read_metrics(tmp_path / "tiny-best" / "metrics.jsonl")
+    losses = {int(str(r["step"])): float(str(r["loss"])) for r in records if r["kind"] == "validation"}
+    assert abs(losses[best["stop_step"]] - best["loss"]) < ROUNDING
+    assert losses[0] == answer(whole)["base_loss"]
+
+
+def test_ctrl_c_leaves_an_answer_and_typing_on_finishes(whole: Path, home: Path, tmp_path: Path) -> None:
+    process = start(tmp_path, home)
+    wait_for(lambda: measurements(tmp_path) >= 2, process)
+    asked = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    output = end(process, 130)
+    assert time.monotonic() - asked < 40
+    assert "go on with --resume" in output
+    assert (tmp_path / "tiny" / "best.yaml").is_file()
+    assert (tmp_path / "tiny" / "search.html").is_file()
+    stopped = start(tmp_path, home, "--resume")
+    before = measurements(tmp_path)
+    wait_for(lambda: measurements(tmp_path) > before, stopped)
+    stopped.send_signal(signal.SIGTERM)
+    end(stopped, 75)
+    end(start(tmp_path, home, "--resume"), 0)
+    assert study(tmp_path) == study(whole)
+
+
+def test_a_finished_search_typed_again_tells_its_answer_and_trains_nothing(whole: Path, home: Path) -> None:
+    before = (whole / "tiny" / "journal.jsonl").read_bytes()
+    output = end(start(whole, home), 0)
+    assert "tiny  finished before: 4 of 4 trials" in output
+    assert (whole / "tiny" / "journal.jsonl").read_bytes() == before

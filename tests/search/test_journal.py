@@ -1,0 +1,92 @@
+"""The journal: what it says again after a crash, and the study that follows from it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from runner.errors import UserError
+from runner.search.journal import (
+    Event,
+    Journal,
+    again_event,
+    base_event,
+    end_event,
+    read_journal,
+    repeat_event,
+    rung_event,
+    study_in,
+    trial_event,
+)
+from runner.search.records import Repeat, Rung, Study, Trial
+
+RUNG = Rung(20, 1.5, None, 1.5, (0.1 + 0.2, 1 / 3), 200, 4.0, 0.5)
+LATER = replace(RUNG, stop_step=40, loss=1.25, trained_tokens=400, seconds=8.0)
+OTHER = replace(RUNG, loss=2.5, trained_tokens=400, seconds=8.0)
+FIRST = Trial(0, {"lora.rank": 4, "train.learning_rate": 1e-3, "train.schedule": "cosine"}, 40, 0.0)
+
+
+def events() -> list[Event]:
+    return [
+        base_event(4.0, (3, 5)),
+        trial_event(FIRST, step_flops=1e6, token_flops=1e5),
+        rung_event(0, RUNG),
+        trial_event(replace(FIRST, number=1), step_flops=2e6, token_flops=1e5),
+        rung_event(1, OTHER),
+        rung_event(0, LATER),
+        end_event(1, "stopped", "the others were better"),
+        end_event(0, "finished"),
+        repeat_event(Repeat(0, 18, LATER)),
+    ]
+
+
+def written(path: Path) -> None:
+    with Journal(path) as journal:
+        for event in events():
+            journal.append(event)
+
+
+def test_a_journal_read_again_gives_the_same_study(tmp_path: Path) -> None:
+    written(tmp_path / "j")
+    rate = 16.0 / (800 * 1e5)  # seconds a FLOP, over both trials' last rungs
+    assert study_in(read_journal(tmp_path / "j")) == Study(
+        (3, 5),
+        4.0,
+        (
+            replace(FIRST, step_s=1e6 * rate, rungs=(RUNG, LATER), ending="finished"),
+            replace(FIRST, number=1, step_s=2e6 * rate, rungs=(OTHER,), ending="stopped", why="the others were better"),
+        ),
+        (Repeat(0, 18, LATER),),
+    )
+
+
+def test_a_torn_last_line_is_left_out_and_cut_off(tmp_path: Path) -> None:
+    path = tmp_path / "j"
+    written(path)
+    whole = path.read_bytes()
+    for cut in range(1, 40, 7):
+        path.write_bytes(whole[:-cut])
+        assert len(read_journal(path)) == len(events()) - 1
+    with Journal(path) as journal:
+        assert len(journal.events) == len(events()) - 1
+        journal.append(repeat_event(Repeat(0, 18, LATER)))
+    assert path.read_bytes() == whole
+
+
+def test_a_damaged_line_in_the_middle_is_refused_by_its_number(tmp_path: Path) -> None:
+    path = tmp_path / "j"
+    written(path)
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([*lines[:2], b"{oops\n", *lines[3:]]))
+    with pytest.raises(UserError, match="line 3 of the search's journal"):
+        Journal(path)
+
+
+def test_a_trial_that_runs_again_loses_what_it_had() -> None:
+    trials = study_in([*events()[:3], again_event(0)]).trials
+    assert trials == (FIRST,)
+    assert study_in([*events()[:3], again_event(0), rung_event(0, RUNG)]).trials[0].rungs == (RUNG,)
+
+
+def test_a_missing_journal_is_an_empty_study(tmp_path: Path) -> None:
+    assert study_in(read_journal(tmp_path / "none")) == Study((), 0.0, ())

@@ -1,0 +1,238 @@
+"""The page of a search: whole, self-contained, escaped, readable in both themes and on a telephone."""
+
+import json
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from made_up import DISTRIBUTIONS, RANK, RATE, answered, even, formula_study, study_of_trials, trial
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+from runner.report import Command
+from runner.search.answer import Answer
+from runner.search.drawing import DARK, LIGHT, Size
+from runner.search.page import SearchPage, page_html, write_page
+from runner.search.plots import stop_curves
+from runner.search.records import Study
+from runner.search.scales import Linear, losses_scale, scale_of
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+EVIL = '<script>alert("1")</script> & "co\'d'
+
+
+def page_of(study: Study, answer: Answer | None = None) -> SearchPage:
+    following = Command("runner train searches/demo/best.yaml", "train the best again")
+    return SearchPage("demo", study, answer or answered(study), "runner search demo.yaml", (following,), ("2 cores",))
+
+
+class Reading(HTMLParser):
+    """The tags of a page with their attributes, its text, and whether every tag is closed in order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.open: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in {"meta", "br"}:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+
+def test_page_has_the_answer_the_commands_the_plots_and_every_pair() -> None:
+    page = page_of(formula_study(24))
+    text = page_html(page)
+    reading = Reading(text)
+    assert reading.open == []
+    words = " ".join(reading.words)
+    for said in (page.answer.verdict, *page.answer.remarks, page.again, page.next_commands[0].text, "2 cores"):
+        assert said in words
+    svgs = [attributes for tag, attributes in reading.tags if tag == "svg"]
+    assert len(svgs) == 2 * 7  # each in a wide and a narrow layout
+    assert all(attributes["role"] == "img" for attributes in svgs)
+    assert text.count("<title>") > 100
+    assert text.count('<tr class="best">') == 3  # by stop step, among the seeds, among all
+    rows = text.partition("All 54 measured pairs</caption>")[2].partition("</table>")[0]
+    lost = [trial for trial in page.study.trials if not trial.rungs]
+    assert rows.count("<tr") - 1 == len(page.answer.pairs) + len(lost)
+
+
+def test_page_needs_nothing_from_elsewhere() -> None:
+    page = page_html(page_of(formula_study(24)))
+    without_names = page.replace("http://www.w3.org/2000/svg", "")
+    assert not re.search(r"https?:|//[a-z]|url\(|@import|src=|href=", without_names)
+    assert {tag for tag, _ in Reading(page).tags}.isdisjoint({"link", "img", "iframe", "object"})
+
+
+@pytest.mark.parametrize("place", ["name", "again", "why", "value", "key", "fact"])
+def test_texts_from_files_are_shown_and_not_run(place: str) -> None:
+    study = formula_study(12)
+    first, *others = study.trials
+    changes: dict[str, dict[str, Any]] = {
+        "why": {"ending": "failed", "why": EVIL, "rungs": ()},
+        "value": {"values": {RANK: EVIL, RATE: 0.003}},
+    }
+    distributions = {**DISTRIBUTIONS, RANK: CategoricalDistribution((EVIL, 2, 4, 8, 16))}
+    key = EVIL if place == "key" else RANK
+    renamed = tuple(
+        replace(each, values={key if name == RANK else name: value for name, value in each.values.items()})
+        for each in (replace(first, **changes.get(place, {})), *others)
+    )
+    answer = answered(
+        replace(study, trials=renamed),
+        distributions={key if name == RANK else name: spread for name, spread in distributions.items()},
+    )
+    page = page_of(replace(study, trials=renamed), answer)
+    texts: dict[str, Any] = {"name": {"name": EVIL}, "again": {"again": EVIL}, "fact": {"facts": (EVIL,)}}
+    page = replace(page, **texts.get(place, {}))
+    text = page_html(page)
+    assert "alert(&quot;1&quot;)" in text
+    assert "<script>alert" not in text
+    reading = Reading(text)
+    assert reading.open == []
+    assert [tag for tag, _ in reading.tags].count("script") == 1
+
+
+@pytest.mark.parametrize("trials", [0, 1, 2, 8])
+def test_page_of_few_trials_has_what_there_is(trials: int) -> None:
+    study = formula_study(trials) if trials else study_of_trials()
+    reading = Reading(page_html(page_of(study)))
+    assert reading.open == []
+    assert sum(tag == "svg" for tag, _ in reading.tags) == (12 if trials else 0)
+
+
+def test_page_of_lost_trials_tells_how_they_ended() -> None:
+    study = study_of_trials(trial(0, ending="diverged"), replace(trial(1, ending="infeasible"), why="needs 30 GiB"))
+    text = page_html(page_of(study))
+    assert "did not fit: needs 30 GiB" in text
+    assert "<svg" not in text
+
+
+def test_plots_stand_beside_the_page_as_files_of_their_own(tmp_path: Path) -> None:
+    files = write_page(tmp_path / "search.html", page_of(formula_study(24)))
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(path.name for path in files)
+    assert [path.name for path in files] == [
+        "search.html",
+        "search-history.svg",
+        "search-stop-steps.svg",
+        "search-minutes.svg",
+        "search-parallel.svg",
+        "search-by-lora-rank.svg",
+        "search-by-train-learning_rate.svg",
+        "search-importance.svg",
+    ]
+    for path in files[1:]:
+        root = ElementTree.fromstring(path.read_bytes())
+        assert root.tag == "{http://www.w3.org/2000/svg}svg"
+        assert root.findtext("{http://www.w3.org/2000/svg}title")
+        assert "prefers-color-scheme: dark" in path.read_text()
+
+
+def test_same_study_gives_the_same_page() -> None:
+    assert page_html(page_of(formula_study(10))) == page_html(page_of(formula_study(10)))
+
+
+def test_band_shows_the_tolerance_and_whiskers_the_standard_error() -> None:
+    study = formula_study(12)
+    size = Size(544, 360)
+    assert 'class="band"' in stop_curves(answered(study, 0.05), size).svg
+    assert 'class="whisker"' not in stop_curves(answered(study, 0.05), size).svg
+    assert 'class="whisker"' in stop_curves(answered(study), size).svg
+
+
+@pytest.mark.parametrize("theme", [LIGHT, DARK], ids=["light", "dark"])
+def test_colours_stand_out_from_both_grounds(theme: dict[str, str]) -> None:
+    """WCAG 2.1: 4.5 for text, 3 for signs."""
+    for ground in ("page", "panel"):
+        for name in ("text", "quiet", "best", "early", "trial"):
+            assert contrast(theme[name], theme[ground]) >= 4.5, (name, ground)
+        assert contrast(theme["axis"], theme["page"]) >= 3
+
+
+def contrast(one: str, other: str) -> float:
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def luminance(colour: str) -> float:
+    parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_scales_place_values_and_name_round_ones() -> None:
+    rates = scale_of(FloatDistribution(1e-3, 1e-1, log=True))
+    assert rates.place(1e-2) == pytest.approx(0.5)
+    assert [label for _, label in rates.ticks(3)] == ["0.001", "0.01", "0.1"]
+    ranks = scale_of(CategoricalDistribution((16, 4, 8, 2)))
+    assert [label for _, label in ranks.ticks(8)] == ["2", "4", "8", "16"]
+    assert ranks.place(2) < ranks.place(16)
+    assert [label for _, label in scale_of(IntDistribution(0, 4)).ticks(5)] == ["0", "1", "2", "3", "4"]
+    assert scale_of(CategoricalDistribution(("null", "[q_proj, v_proj, o_proj]"))).ticks(4)[1][1] == "[q_proj, v_proj…"
+
+
+def test_losses_far_out_do_not_hide_the_others() -> None:
+    scale = losses_scale([0.1, 0.11, 0.12, 0.13, 9.0])
+    assert isinstance(scale, Linear)
+    assert scale.high < 0.3
+    assert scale.place(9.0) == 1.0
+    assert losses_scale([0.5, 0.5]).low < 0.5 < losses_scale([0.5, 0.5]).high
+
+
+MEASURE = """<script>addEventListener("load", () => { const root = document.documentElement; const shown = (c) =>
+[...document.querySelectorAll("figure ." + c)].filter(e => e.offsetWidth).length; root.dataset.found = JSON.stringify(
+[root.clientWidth, root.scrollWidth, shown("full"), shown("slim"), getComputedStyle(document.body).backgroundColor])})
+</script>"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+@pytest.mark.parametrize(("width", "dark", "slim"), [(360, False, 7), (360, True, 7), (800, False, 1), (1200, True, 0)])
+def test_page_fits_screens_of_any_width(width: int, dark: bool, slim: int, tmp_path: Path) -> None:
+    study = formula_study(24)
+    page = replace(page_of(study), again="runner search " + "long/" * 40, name="a" * 64)
+    inner = tmp_path / "inner.html"
+    inner.write_text(page_html(page) + MEASURE)
+    outer = tmp_path / "outer.html"  # a window is never as narrow as a frame can be
+    outer.write_text(
+        f'<iframe id=f src="inner.html" width={width} height=700 style="border:0"></iframe><script>onload = () =>'
+        "{ document.body.dataset.found = f.contentDocument.documentElement.dataset.found }</script>"
+    )
+    assert CHROMIUM is not None
+    command = [
+        CHROMIUM,
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--hide-scrollbars",
+        "--virtual-time-budget=3000",
+    ]
+    command += ["--allow-file-access-from-files", f"--user-data-dir={tmp_path / 'profile'}"]
+    command += [f"--blink-settings=preferredColorScheme={0 if dark else 1}", "--dump-dom", outer.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    found = re.search(r'<body data-found="([^"]*)"', done.stdout)
+    assert found is not None, done.stderr
+    client, scroll, full, slims, ground = json.loads(found[1].replace("&quot;", '"'))
+    assert client == width
+    assert scroll <= width
+    assert (full, slims) == (7 - slim, slim)
+    assert ground == ("rgb(18, 21, 27)" if dark else "rgb(255, 255, 255)")
+
+
+def test_even_pairs_can_be_drawn() -> None:
+    study = study_of_trials(trial(0, [even(50, 0.5)], step_s=0.0), trial(1, [even(50, 0.5)], step_s=0.0))
+    assert Reading(page_html(page_of(study))).open == []

@@ -1,0 +1,162 @@
+"""A trial's process: one base for many tasks, every error told in its kind, a stop noticed."""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from runner.config.job import Job
+from runner.errors import Diverged, DoesNotFit, UserError
+from runner.search.course import Task
+from runner.search.journal import Journal
+from runner.search.records import Rung
+from runner.search.worker import STOP_LOOK_S, AnyBase, Place, Report, TrialWorker, report_of
+from search_fakes import QUESTION_TOKENS, course, rung, space
+
+
+class Base:
+    """A base whose trunk does what ``behave`` does at a stop step."""
+
+    question_tokens, base_loss = QUESTION_TOKENS, 4.0
+
+    def __init__(self, behave: Callable[[int], None]) -> None:
+        self.behave = behave
+        self.started: list[Job] = []
+        self.suits = True
+
+    def why_not(self, job: Job) -> str | None:
+        return None if self.suits else f"not for {job.name}"
+
+    def start(self, job: Job, *, warmup_steps: int) -> "Base":
+        assert warmup_steps == 5
+        self.started.append(job)
+        return self
+
+    def to_rung(self, stop_step: int, progress: Callable[[int], None] | None = None) -> Rung:
+        if progress is not None:
+            progress(stop_step)
+        self.behave(stop_step)
+        task = Task("t", 0, None, self.started[-1].model_dump(mode="json"), (), 5, 8)
+        return rung(task, stop_step)
+
+
+def tasks(folder: Path, count: int) -> list[Task]:
+    with Journal(folder / "j") as journal:
+        running = course(space(folder), journal)
+        return [task for task in (running.next() for _ in range(count)) if isinstance(task, Task)]
+
+
+def worker(folder: Path, behave: Callable[[int], None] = lambda _: None) -> tuple[TrialWorker, list[Base]]:
+    bases: list[Base] = []
+
+    def load(job: Job, largest_rank: int, place: Place) -> AnyBase:
+        assert job.lora is not None
+        assert (largest_rank, place.threads) == (8, 1)
+        bases.append(Base(behave))
+        return bases[-1]
+
+    place = Place(str(folder), str(folder / "stop"), str(folder / "cache"), 1, 0.0)
+    return TrialWorker(place, load), bases
+
+
+def test_trials_follow_each_other_on_one_base(tmp_path: Path) -> None:
+    working, bases = worker(tmp_path)
+    first, second = tasks(tmp_path, 2)
+    for task in (first, second):
+        working.begin(task)
+        for stop_step in task.stop_steps[:2]:
+            report = working.advance()
+            assert report.rung == asdict(rung(task, stop_step))
+            assert (report.base_loss, report.question_tokens) == (4.0, QUESTION_TOKENS)
+    assert len(bases) == 1
+    assert bases[0].started == [Job.model_validate(dict(task.job)) for task in (first, second)]
+
+
+def test_a_base_that_does_not_suit_is_replaced(tmp_path: Path) -> None:
+    working, bases = worker(tmp_path)
+    first, second = tasks(tmp_path, 2)
+    working.begin(first)
+    working.advance()
+    bases[0].suits = False
+    working.begin(second)
+    assert working.advance().kind == "rung"
+    assert len(bases) == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "ending", "keeps_base"),
+    [
+        (Diverged("loss not finite"), "diverged", True),
+        (DoesNotFit("too large"), "infeasible", False),
+        (torch.OutOfMemoryError("CUDA out of memory"), "infeasible", False),
+        (UserError("no such data", "data.id", "name another"), "failed", False),
+        (TypeError("a mistake"), "failed", False),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_each_error_ends_the_trial_in_its_kind_and_the_next_one_runs(
+    tmp_path: Path, error: Exception, ending: str, keeps_base: bool
+) -> None:
+    failing = [True]
+
+    def behave(_: int) -> None:
+        if failing:
+            raise error
+
+    working, bases = worker(tmp_path, behave)
+    first, second = tasks(tmp_path, 2)
+    working.begin(first)
+    report = working.advance()
+    assert (report.kind, report.ending) == ("end", ending)
+    assert str(error).split(";")[0] in report.why
+    failing.clear()
+    working.begin(second)
+    assert working.advance().kind == "rung"
+    assert len(bases) == (1 if keeps_base else 2)
+
+
+def test_an_error_of_ours_travels_with_its_kind_and_parts(tmp_path: Path) -> None:
+    def behave(_: int) -> None:
+        raise UserError("no such data", "data.id", "name another")
+
+    working, _ = worker(tmp_path, behave)
+    working.begin(tasks(tmp_path, 1)[0])
+    report = working.advance()
+    assert report.error == ("UserError", "no such data", "data.id", "name another")
+    assert report_of(asdict(report)) == report
+
+
+def test_an_unknown_error_is_left_to_those_who_start_processes(tmp_path: Path) -> None:
+    def behave(_: int) -> None:
+        raise RuntimeError("the device is gone")
+
+    working, _ = worker(tmp_path, behave)
+    working.begin(tasks(tmp_path, 1)[0])
+    with pytest.raises(RuntimeError, match="gone"):
+        working.advance()
+
+
+def test_the_step_reached_is_told_and_a_request_to_stop_is_noticed(tmp_path: Path) -> None:
+    seen: list[tuple[str, str]] = []
+    live = tmp_path / "live"
+    working, _ = worker(tmp_path, lambda _: seen.extend((path.name, path.read_text()) for path in live.iterdir()))
+    (task,) = tasks(tmp_path, 1)
+    working.begin(task)
+    assert working.advance().kind == "rung"
+    assert seen == [("trial-0", "20")]
+    assert not list(live.iterdir())
+    time.sleep(STOP_LOOK_S)
+    (tmp_path / "stop").touch()
+    assert working.advance() == Report("cut")
+    assert len(seen) == 1
+
+
+def test_a_report_without_an_error_travels(tmp_path: Path) -> None:
+    working, _ = worker(tmp_path)
+    working.begin(tasks(tmp_path, 1)[0])
+    report = working.advance()
+    travelled = report_of(asdict(report))
+    assert replace(travelled, rung=None) == replace(report, rung=None)
