@@ -24,7 +24,7 @@ class FakeTrunk:
     def to_rung(self, stop_step: int, progress: Callable[[int], None] | None = None) -> Rung:
         assert self.job.lora is not None
         for step in range(self.job.lora.rank):
-            time.sleep(0.02)
+            time.sleep(0.05)
             if progress is not None:
                 progress(step)
         seed = None if self.job.train.seed == FIRST_SEED else self.job.train.seed
@@ -55,6 +55,18 @@ class FakeTrainable(SearchTrainable):
         assert job.lora is not None
         assert job.lora.rank <= largest_rank
         return FakeBase(place)
+
+
+class PairTrainable(SearchTrainable):
+    """Two processes that wait for each other, so that both take part however slow the machine is."""
+
+    @staticmethod
+    def load(job: Job, largest_rank: int, place: Place) -> AnyBase:
+        del job, largest_rank
+        base, deadline = FakeBase(place), time.monotonic() + 120.0
+        while len(Path(place.folder, "loads.txt").read_text().split()) < 2 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return base
 
 
 class DyingBase(FakeBase):

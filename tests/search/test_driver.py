@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from runner.config.cluster import Cluster
+from runner.runs import read_state
 from runner.search.driver import Request, SearchOutcome, search
 from runner.search.folder import SearchFolder
 from runner.search.journal import Journal, read_journal
@@ -53,7 +54,7 @@ def test_one_at_a_time_tune_runs_the_course_on_one_base(tmp_path: Path) -> None:
 
 def test_two_at_a_time_every_stored_pair_is_right(tmp_path: Path) -> None:
     found = space(tmp_path, concurrency=2, trials=14, scheduler="none")
-    outcome = searched(found, tmp_path)
+    outcome = searched(found, tmp_path, "PairTrainable")
     stored = study_of(found.distributions, outcome.study.trials, "validation").trials
     assert len(stored) == 14 * 4
     for seen in stored:
@@ -76,6 +77,18 @@ def test_a_trial_whose_process_dies_is_run_again_and_none_is_lost(tmp_path: Path
     assert without_times(outcome.study) == without_times(expected)
 
 
+def test_the_time_budget_ends_the_search_with_an_answer_and_it_goes_on_later(tmp_path: Path) -> None:
+    found = space(tmp_path, trials=1000, time_budget_minutes=0.2)
+    outcome = searched(found, tmp_path)
+    assert outcome.ending == "time budget"
+    assert 0 < len(outcome.study.trials) < 1000
+    assert outcome.answer.best is not None
+    assert outcome.folder.best_file.is_file()
+    state = read_state(outcome.folder.state_file)
+    assert state is not None
+    assert (state.state, state.reason) == ("stopped", "time budget")
+
+
 @pytest.fixture
 def raylets() -> Iterator[Any]:
     """Ray with two nodes of one CPU each."""
@@ -89,7 +102,7 @@ def raylets() -> Iterator[Any]:
 
 def test_trials_spread_over_nodes_whose_cpus_they_fill(tmp_path: Path, raylets: Any) -> None:
     found = space(tmp_path, trials=6)
-    outcome = searched(found, tmp_path, cluster=Cluster(address=raylets.address))
+    outcome = searched(found, tmp_path, "PairTrainable", cluster=Cluster(address=raylets.address))
     assert all(trial.ending for trial in outcome.study.trials)
     assert len(outcome.study.trials) == 6
     assert len(set(loads(outcome))) == 2

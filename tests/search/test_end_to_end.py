@@ -57,7 +57,9 @@ def run(home: Path, *words: str) -> "subprocess.Popen[str]":
     profile.write_text("cpus_per_worker: 1\n")
     command = [sys.executable, "-m", "runner", *words, "--cluster", str(profile)]
     environment = {**os.environ, "HOME": str(home)}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, start_new_session=True
+    )
 
 
 def end(process: "subprocess.Popen[str]", code: int) -> str:
@@ -177,6 +179,22 @@ def test_ctrl_c_leaves_an_answer_and_typing_on_finishes(whole: Path, home: Path,
     wait_for(lambda: measurements(tmp_path) > before, stopped)
     stopped.send_signal(signal.SIGTERM)
     end(stopped, 75)
+    end(start(tmp_path, home, "--resume"), 0)
+    assert study(tmp_path) == study(whole)
+
+
+def test_a_signal_to_the_whole_group_ends_ray_and_still_leaves_an_answer(
+    whole: Path, home: Path, tmp_path: Path
+) -> None:
+    process = start(tmp_path, home)
+    wait_for(lambda: measurements(tmp_path) >= 2, process)
+    asked = time.monotonic()
+    os.killpg(process.pid, signal.SIGTERM)
+    wait_for_end = 30.0  # what Slurm and Kubernetes leave
+    output = end(process, 75)
+    assert time.monotonic() - asked < wait_for_end
+    assert "go on with --resume" in output
+    assert (tmp_path / "tiny" / "best.yaml").is_file()
     end(start(tmp_path, home, "--resume"), 0)
     assert study(tmp_path) == study(whole)
 

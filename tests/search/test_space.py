@@ -12,6 +12,7 @@ from runner.train.schedule import full_horizon, warmup_steps
 from search_fakes import space
 
 
+@pytest.mark.filterwarnings("error")  # Optuna corrects a range itself, and says so on the terminal
 def test_ranges_become_distributions_of_the_keys_own_type(tmp_path: Path) -> None:
     found = space(
         tmp_path,

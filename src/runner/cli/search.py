@@ -96,7 +96,8 @@ def described(space: "Space") -> str:
     sampler = "TPE" if search.sampler == "tpe" else "random choice"
     early = "none stopped early" if search.scheduler == "none" else f"one in {search.reduction_factor} goes on (ASHA)"
     lines.append(
-        f"  {sampler}, {early}, warm-up {space.warmup(first):,} steps, {search.repeats} repeats of the best two"
+        f"  {sampler}, {early}, warm-up {space.warmup(first):,} steps, the best two again with {search.repeats} more "
+        f"{'seed' if search.repeats == 1 else 'seeds'} each"
     )
     if job.stop.plateau is not None or job.evaluation.questions:
         lines.append("  stop.plateau and evaluation are off in trials")

@@ -72,50 +72,54 @@ def search(request: Request, *, follow: Follow) -> SearchOutcome:
             study = study_in(opened.journal.events)
             answer = conclude(opened.folder, space, study)
             return SearchOutcome(opened.folder, space, study, answer, "finished", finished_before=True)
-        try:
-            study, ending = _searched(replace(request, space=space), opened, follow)
-        except RunnerError as error:
-            study = study_in(opened.journal.events)
-            interrupted = isinstance(error, Interrupted)
-            _record(opened, space, study, "stopped" if interrupted else "failed", str(error))
-            raise
-        answer = conclude(opened.folder, space, study)
-        _record(opened, space, study, "finished" if ending == "finished" else "stopped", ending)
-        return SearchOutcome(opened.folder, space, study, answer, ending)
+        return _searched(replace(request, space=space), opened, follow)
 
 
-def _searched(request: Request, opened: OpenSearch, follow: Follow) -> tuple[Study, Ending]:
-    """Run everything; returns what is measured by then and why nothing more is."""
-    from runner.search.tuning import Setting, device_of_trials, nodes_here, tune_course
-
-    space, folder = request.space, opened.folder
-    minutes = space.search.time_budget_minutes
-    deadline = None if minutes is None else time.monotonic() + 60.0 * minutes
-    stop_file = folder.root / STOP_FILE
+def _searched(request: Request, opened: OpenSearch, follow: Follow) -> SearchOutcome:
+    """Run everything on Ray, and write what came of it before Ray is shut down, which may fail after a signal."""
+    stop_file = opened.folder.root / STOP_FILE
     stop_file.unlink(missing_ok=True)
-    _clear(folder)
+    _clear(opened.folder)
     cluster = request.cluster.model_copy(update={"workers": 1})
     # Ray takes SIGTERM for itself when it starts: ours must come after
     with ray_session(cluster), StopSignals(stop_file) as signals:
-        share = share_out(space.search, cluster, nodes_here())
-        place = Place(
-            folder=str(folder.root),
-            stop_file=str(stop_file),
-            cache=str(request.cache.expanduser().resolve()),
-            threads=share.cpus,
-            gpus=share.gpus,
-            gpu_memory_gib=cluster.gpu_memory_gib,
-        )
-        latest = _Latest(study_in(opened.journal.events))
-        course = Course(space, Costs(device_of_trials(place)), opened.journal, latest.told)
-        setting = Setting(place, share, deadline, *(() if request.trainable is None else (request.trainable,)))
-        with _shown(folder, latest, follow):
-            tune_course(course, setting, lambda: _end_at_once(signals, folder))
-    _clear(folder)
-    if course.is_over:
-        return course.study, "finished"
-    named: dict[str | None, Ending] = {"SIGTERM": "SIGTERM", "SIGINT": "SIGINT"}
-    return course.study, named.get(signals.name, "time budget")
+        try:
+            course = _run(replace(request, cluster=cluster), opened, follow, signals)
+        except RunnerError as error:
+            study = study_in(opened.journal.events)
+            _record(opened, request.space, study, "stopped" if isinstance(error, Interrupted) else "failed", str(error))
+            raise
+        named: dict[str | None, Ending] = {"SIGTERM": "SIGTERM", "SIGINT": "SIGINT"}
+        ending = "finished" if course.is_over else named.get(signals.name, "time budget")
+        study = course.study
+        answer = conclude(opened.folder, request.space, study)
+        _record(opened, request.space, study, "finished" if ending == "finished" else "stopped", ending)
+        _clear(opened.folder)
+        return SearchOutcome(opened.folder, request.space, study, answer, ending)
+
+
+def _run(request: Request, opened: OpenSearch, follow: Follow, signals: StopSignals) -> Course:
+    """The course as far as it came on the Ray that has been started or joined."""
+    from runner.search.tuning import Setting, device_of_trials, nodes_here, tune_course
+
+    space, folder, cluster = request.space, opened.folder, request.cluster
+    minutes = space.search.time_budget_minutes
+    deadline = None if minutes is None else time.monotonic() + 60.0 * minutes
+    share = share_out(space.search, cluster, nodes_here())
+    place = Place(
+        folder=str(folder.root),
+        stop_file=str(signals.stop_file),
+        cache=str(request.cache.expanduser().resolve()),
+        threads=share.cpus,
+        gpus=share.gpus,
+        gpu_memory_gib=cluster.gpu_memory_gib,
+    )
+    latest = _Latest(study_in(opened.journal.events))
+    course = Course(space, Costs(device_of_trials(place)), opened.journal, latest.told)
+    setting = Setting(place, share, deadline, *(() if request.trainable is None else (request.trainable,)))
+    with _shown(folder, latest, follow):
+        tune_course(course, setting, lambda: _end_at_once(signals, folder))
+    return course
 
 
 def _clear(folder: SearchFolder) -> None:

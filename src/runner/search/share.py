@@ -10,8 +10,6 @@ from runner.config.cluster import Cluster
 from runner.config.search import Search
 from runner.errors import DoesNotFit
 
-ALMOST = 1e-9  # so that three thirds of a GPU are one
-
 
 @dataclass(frozen=True)
 class Share:
@@ -41,9 +39,7 @@ def _gpus_of_a_trial(search: Search, cluster: Cluster, nodes: Sequence[Mapping[s
 
 def _on_gpus(search: Search, cluster: Cluster, nodes: Sequence[Mapping[str, float]], gpus: float) -> Share:
     cpus = cluster.cpus_per_worker or 1
-    rooms = [
-        min(int(node.get("GPU", 0.0)) * int(1.0 / gpus + ALMOST), int(node.get("CPU", 0.0)) // cpus) for node in nodes
-    ]
+    rooms = [min(int(node.get("GPU", 0.0)) * int(1.0 / gpus), int(node.get("CPU", 0.0)) // cpus) for node in nodes]
     at_once = sum(rooms) if search.concurrency == "auto" else search.concurrency
     if not 0 < at_once <= sum(rooms):
         there = f"{sum(node.get('GPU', 0.0) for node in nodes):g} GPUs and {_cpus(nodes)} CPUs"

@@ -28,6 +28,7 @@ from runner.search.trainable import REPORT, SearchTrainable
 from runner.search.worker import Place, Report, hold_to_share, report_of
 
 RESTARTS = 3  # times that the process of a trial may die
+PATIENCE_S = 10.0  # whoever sent the signal kills after 30 s, as a rule; what is measured is in the journal
 QUIET = logging.CRITICAL + 1
 
 
@@ -45,20 +46,28 @@ def tune_course(course: Course, setting: Setting, watch: Callable[[], None]) -> 
     """Run ``course`` to its end, to a request to stop, or to the deadline; ``watch`` is called while it runs.
 
     Tune works in a thread, so that this one, the main one, can answer signals; what ``watch`` raises ends the wait.
-    Raises the ``RunnerError`` that ended the course, if one did.
+    It is not waited for longer than ``PATIENCE_S`` after a request to stop: a signal to the whole process group ends
+    Ray too, and Tune then hangs.  Raises the ``RunnerError`` that ended the course, if one did.
     """
     errors: list[BaseException] = []
     tuning = threading.Thread(target=_fit, args=(course, setting, errors), name="ray-tune", daemon=True)
     tuning.start()
+    stop_file, stopping_since = Path(setting.place.stop_file), None
     while tuning.is_alive():
         tuning.join(timeout=0.2)
         watch()
+        if stopping_since is None and stop_file.exists():
+            stopping_since = time.monotonic()
+        if stopping_since is not None and time.monotonic() - stopping_since > PATIENCE_S:
+            break
     if course.failure is not None:
         raise course.failure
     if errors:
         error = errors[0]
         if isinstance(error, RunnerError):
             raise error
+        if stopping_since is not None:
+            return
         line = next((line for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)
         raise TrainingFailed(f"Ray Tune failed ({line.strip()})", setting.place.folder, "run it again with --resume")
 
