@@ -1,4 +1,4 @@
 """Answers of a model to the built-in questions: generated, executed with limits, counted.
 
-The isolating sandbox and pass@k with intervals are not here.
+``sandbox`` isolates programs that nobody has read; pass@k with intervals is not here.
 """

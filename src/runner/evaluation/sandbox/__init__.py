@@ -1,0 +1,29 @@
+"""Untrusted programs under bubblewrap: their outputs are judged outside, test code runs apart from them.
+
+Reading test suites and counting passes are not here.
+"""
+
+from runner.evaluation.sandbox.judging import check_sandbox, run_programs
+from runner.evaluation.sandbox.programs import (
+    AssertedProgram,
+    CallProgram,
+    Example,
+    Outcome,
+    Program,
+    ScriptProgram,
+    Verdict,
+    asked_names,
+)
+
+__all__ = [
+    "AssertedProgram",
+    "CallProgram",
+    "Example",
+    "Outcome",
+    "Program",
+    "ScriptProgram",
+    "Verdict",
+    "asked_names",
+    "check_sandbox",
+    "run_programs",
+]
