@@ -12,13 +12,15 @@ from runner.data.shards import Pack
 torch.set_num_threads(1)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """GPU tests skip themselves where there is no GPU."""
-    if torch.cuda.is_available():
-        return
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """GPU tests skip themselves where there is no GPU, long ones where they are not asked for."""
+    without = {} if torch.cuda.is_available() else {"gpu": "no CUDA device"}
+    if "long" not in config.getoption("markexpr"):
+        without["long"] = "takes minutes: pytest -m long"
     for item in items:
-        if item.get_closest_marker("gpu"):
-            item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+        for mark, reason in without.items():
+            if item.get_closest_marker(mark):
+                item.add_marker(pytest.mark.skip(reason=reason))
 
 
 def tiny_starcoder2(**changes: object) -> nn.Module:

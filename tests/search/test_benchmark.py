@@ -179,6 +179,7 @@ def test_table_shows_what_is_done_so_far(tmp_path: Path) -> None:
     assert "after 1:40, 3.0 times as fast" in text
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_ways_run_and_separate_runs_end_as_the_trunks_do(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "runner.search.benchmark", "--folder", str(tmp_path / "made"), "--timed", "1"]
