@@ -164,6 +164,7 @@ def test_the_best_job_trained_gives_the_loss_that_the_search_told(whole: Path, h
     assert losses[0] == answer(whole)["base_loss"]
 
 
+@pytest.mark.long
 def test_ctrl_c_leaves_an_answer_and_typing_on_finishes(whole: Path, home: Path, tmp_path: Path) -> None:
     process = start(tmp_path, home)
     wait_for(lambda: measurements(tmp_path) >= 2, process)
