@@ -47,7 +47,7 @@ def test_the_shipped_searches_load_and_say_what_they_do_and_need() -> None:
 
 def test_no_file_is_the_demo_which_an_installed_package_holds_too() -> None:
     assert load_search(None).job == load_job(None)
-    assert demo_search_file() == ROOT / "search" / "demo.yaml"
+    assert demo_search_file().read_bytes() == (ROOT / "search" / "demo.yaml").read_bytes()
     included = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
     assert included["force-include"]["search/demo.yaml"] == "runner/search/demo.yaml"
 
