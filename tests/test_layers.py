@@ -13,13 +13,13 @@ LAYERS = {
     "distributed": 2,
     "train": 3,
     "plan": 4,
-    "evaluation": 5,
     "report": 5,
-    "model": 6,
-    "data": 6,
-    "runs": 6,
-    "config": 7,
-    "errors": 8,
+    "evaluation": 6,
+    "model": 7,
+    "data": 7,
+    "runs": 7,
+    "config": 8,
+    "errors": 9,
 }
 RAY_MAY_STAND_IN = {"distributed", "search"}
 
