@@ -2,7 +2,7 @@
 
 import pytest
 
-from runner.data.template import Answer, prompt_text, split_answer
+from runner.data.template import Answer, prompt_text, split_answer, statement_in
 
 
 def test_the_prompt_holds_the_question_and_ends_with_opened_thinking() -> None:
@@ -35,3 +35,10 @@ def test_prompt_and_answer_joined_open_thinking_once() -> None:
     assert answer is not None
     assert (prompt_text("Q") + answer.think + answer.rest).endswith("<think>\nHm.\n</think>\n\nSo: 1")
     assert (prompt_text("Q") + answer.think + answer.rest).count("<think>") == 1
+
+
+def test_the_question_is_found_in_its_prompt() -> None:
+    for question in ("Sort the list.", "### Response\n<think>\n", "a\n\nb"):
+        assert statement_in(prompt_text(question)) == question.strip()
+    assert statement_in("def f(): pass") is None
+    assert statement_in(prompt_text("")) is None

@@ -34,6 +34,14 @@ def prompt_text(question: str) -> str:
     )
 
 
+def statement_in(prompt: str) -> str | None:
+    """The question that ``prompt_text`` made ``prompt`` of; None for any other text."""
+    before, after = prompt_text("\1").split("\1")
+    if not (prompt.startswith(before) and prompt.endswith(after) and len(prompt) > len(before) + len(after)):
+        return None
+    return prompt[len(before) : len(prompt) - len(after)]
+
+
 def template_fingerprint() -> str:
     """Changes with any change of the prompt's words or of how an answer is taken apart."""
     form = "\0".join((prompt_text("\1"), _OPENING.pattern, _CLOSING.pattern, _NO_THOUGHT))
