@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from runner.evaluation.statistics import Share, overlap
 from runner.report.curve import PAPER_STEP, Curve, losses, number, of_kind, read_curve
-from runner.report.interval import Share, overlap
 from runner.report.style import Style
 from runner.report.terminal import draw, legend
 from runner.runs import JSON, LoadedRun, Record, RunFolder, RunSummary

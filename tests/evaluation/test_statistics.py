@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.report.interval import Share, overlap
+from runner.evaluation.statistics import Share, overlap
 
 NORMAL_95 = 1.959963984540054
 
