@@ -1,11 +1,7 @@
 """The page of a search: whole, self-contained, escaped, readable in both themes and on a telephone."""
 
-import json
 import re
-import shutil
-import subprocess
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -14,44 +10,21 @@ import pytest
 from made_up import DISTRIBUTIONS, RANK, RATE, answered, even, formula_study, study_of_trials, trial
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
+from page_reading import CHROMIUM, Reading, in_chromium
 from runner.report import Command
+from runner.report.drawing import Size
 from runner.search.answer import Answer
-from runner.search.drawing import DARK, LIGHT, Size
 from runner.search.page import SearchPage, page_html, write_page
 from runner.search.plots import stop_curves
 from runner.search.records import Study
-from runner.search.scales import Linear, losses_scale, scale_of
+from runner.search.scales import scale_of
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 EVIL = '<script>alert("1")</script> & "co\'d'
 
 
 def page_of(study: Study, answer: Answer | None = None) -> SearchPage:
     following = Command("runner train searches/demo/best.yaml", "train the best again")
     return SearchPage("demo", study, answer or answered(study), "runner search demo.yaml", (following,), ("2 cores",))
-
-
-class Reading(HTMLParser):
-    """The tags of a page with their attributes, its text, and whether every tag is closed in order."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.words: list[str] = []
-        self.open: list[str] = []
-        self.feed(text)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in {"meta", "br"}:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.words.append(data)
 
 
 def test_page_has_the_answer_the_commands_the_plots_and_every_pair() -> None:
@@ -155,26 +128,6 @@ def test_band_shows_the_tolerance_and_whiskers_the_standard_error() -> None:
     assert 'class="whisker"' in stop_curves(answered(study), size).svg
 
 
-@pytest.mark.parametrize("theme", [LIGHT, DARK], ids=["light", "dark"])
-def test_colours_stand_out_from_both_grounds(theme: dict[str, str]) -> None:
-    """WCAG 2.1: 4.5 for text, 3 for signs."""
-    for ground in ("page", "panel"):
-        for name in ("text", "quiet", "best", "early", "trial"):
-            assert contrast(theme[name], theme[ground]) >= 4.5, (name, ground)
-        assert contrast(theme["axis"], theme["page"]) >= 3
-
-
-def contrast(one: str, other: str) -> float:
-    low, high = sorted((luminance(one), luminance(other)))
-    return (high + 0.05) / (low + 0.05)
-
-
-def luminance(colour: str) -> float:
-    parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
-    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-
 def test_scales_place_values_and_name_round_ones() -> None:
     rates = scale_of(FloatDistribution(1e-3, 1e-1, log=True))
     assert rates.place(1e-2) == pytest.approx(0.5)
@@ -186,18 +139,9 @@ def test_scales_place_values_and_name_round_ones() -> None:
     assert scale_of(CategoricalDistribution(("null", "[q_proj, v_proj, o_proj]"))).ticks(4)[1][1] == "[q_proj, v_proj…"
 
 
-def test_losses_far_out_do_not_hide_the_others() -> None:
-    scale = losses_scale([0.1, 0.11, 0.12, 0.13, 9.0])
-    assert isinstance(scale, Linear)
-    assert scale.high < 0.3
-    assert scale.place(9.0) == 1.0
-    assert losses_scale([0.5, 0.5]).low < 0.5 < losses_scale([0.5, 0.5]).high
-
-
-MEASURE = """<script>addEventListener("load", () => { const root = document.documentElement; const shown = (c) =>
-[...document.querySelectorAll("figure ." + c)].filter(e => e.offsetWidth).length; root.dataset.found = JSON.stringify(
-[root.clientWidth, root.scrollWidth, shown("full"), shown("slim"), getComputedStyle(document.body).backgroundColor])})
-</script>"""
+MEASURE = """(() => { const shown = (c) => [...document.querySelectorAll("figure ." + c)].filter(e => e.offsetWidth)
+.length; return [root.clientWidth, root.scrollWidth, shown("full"), shown("slim"),
+getComputedStyle(document.body).backgroundColor] })()"""
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
@@ -205,28 +149,7 @@ MEASURE = """<script>addEventListener("load", () => { const root = document.docu
 def test_page_fits_screens_of_any_width(width: int, dark: bool, slim: int, tmp_path: Path) -> None:
     study = formula_study(24)
     page = replace(page_of(study), again="runner search " + "long/" * 40, name="a" * 64)
-    inner = tmp_path / "inner.html"
-    inner.write_text(page_html(page) + MEASURE)
-    outer = tmp_path / "outer.html"  # a window is never as narrow as a frame can be
-    outer.write_text(
-        f'<iframe id=f src="inner.html" width={width} height=700 style="border:0"></iframe><script>onload = () =>'
-        "{ document.body.dataset.found = f.contentDocument.documentElement.dataset.found }</script>"
-    )
-    assert CHROMIUM is not None
-    command = [
-        CHROMIUM,
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--hide-scrollbars",
-        "--virtual-time-budget=3000",
-    ]
-    command += ["--allow-file-access-from-files", f"--user-data-dir={tmp_path / 'profile'}"]
-    command += [f"--blink-settings=preferredColorScheme={0 if dark else 1}", "--dump-dom", outer.as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    found = re.search(r'<body data-found="([^"]*)"', done.stdout)
-    assert found is not None, done.stderr
-    client, scroll, full, slims, ground = json.loads(found[1].replace("&quot;", '"'))
+    client, scroll, full, slims, ground = in_chromium(page_html(page), MEASURE, tmp_path, width=width, dark=dark)
     assert client == width
     assert scroll <= width
     assert (full, slims) == (7 - slim, slim)

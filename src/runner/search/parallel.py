@@ -6,12 +6,13 @@ On a narrow page the axes lie under each other instead of side by side.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from runner.report.drawing import Anchor, Plot, Point, Shape, Size, legend, line, mark, path, plot, text
+from runner.report.scales import Scale, losses_scale
 from runner.search.answer import Answer
-from runner.search.drawing import Anchor, Plot, Point, Shape, Size, legend, line, mark, path, plot, text
 from runner.search.pairs import Pair
 from runner.search.plots import lows, tip
 from runner.search.records import Value
-from runner.search.scales import Scale, losses_scale, scale_of
+from runner.search.scales import scale_of
 from runner.search.space import STOP_STEP
 from runner.search.wording import short_names
 

@@ -1,6 +1,6 @@
 """The pieces of a plot as SVG text, and their colours on light and dark pages.
 
-What is drawn is ``plots``'s and ``parallel``'s.
+What is drawn is up to the modules of plots.
 """
 
 from collections.abc import Iterable, Sequence
