@@ -8,7 +8,6 @@ import ctypes
 import grp
 import os
 import pwd
-import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -59,7 +58,14 @@ def reachable(folders: Sequence[Path]) -> Iterator[Reachable]:
             place.mkdir(mode=0o755)
         yield Reachable(tuple(zip(folders, places, strict=True)), made)
     finally:
-        shutil.rmtree(made, ignore_errors=True)
+        _remove_empty(made)
+
+
+def _remove_empty(made: Path) -> None:
+    """Remove the places, which are empty; where a folder is still mounted on one, nothing of that folder is touched."""
+    for place in (*made.iterdir(), made):
+        with contextlib.suppress(OSError):
+            place.rmdir()
 
 
 def open_to_all(folder: Path) -> bool:
