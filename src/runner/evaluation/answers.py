@@ -22,6 +22,7 @@ CUT = "cut"
 NO_PREDICTION = "no prediction"
 
 _OPENED = re.compile(r"^(?:async[ \t]+)?def[ \t]+(\w+)", re.MULTILINE)
+_DEFINES = re.compile(r"^(?:async[ \t]+def|def|class)\b", re.MULTILINE)
 _LITERAL_LINES = 20
 _UNREADABLE = (ValueError, RecursionError, MemoryError)  # null bytes, and nesting that the parser gives up on
 
@@ -70,8 +71,8 @@ def native_program(native: NativePrompt, continuation: str) -> str | Missing:
         return _literal_program(native.marker, continuation)
     if not continuation.strip():
         return Missing(NO_CODE)
-    text = _unix(native.text + continuation)
-    return _opened_function(_unix(native.text), text) if native.continuation == "function" else _program(text)
+    read = _opened_function if native.continuation == "function" else _program
+    return read(_unix(native.text), _unix(native.text + continuation))
 
 
 def _literal_program(marker: str, continuation: str) -> str | Missing:
@@ -116,14 +117,15 @@ def _needed(before: Sequence[ast.stmt], after: Sequence[ast.stmt]) -> list[ast.s
         node = first.get(wanted.pop())
         if node is not None and node not in chosen:
             chosen.append(node)
-            wanted += _read(node)
+            wanted += sorted(_read(node))
     return sorted(chosen, key=lambda node: node.lineno)
 
 
-def _program(text: str) -> str:
+def _program(prompt: str, text: str) -> str:
     """``text`` up to where, after its first definition, it does something else or defines a name again."""
-    first = re.search(r"^(?:async[ \t]+def|def|class)\b", text, re.MULTILINE)
-    lines, tree = _readable(text, at_least=text.count("\n", 0, first.start()) + 1 if first else 1)
+    first = _DEFINES.search(text)
+    place = first.start() if first else len(text) - len(text[len(prompt) :].lstrip())
+    lines, tree = _readable(text, at_least=text.count("\n", 0, place) + 1)
     kept: list[ast.stmt] = []
     defined: set[str] = set()
     for node in tree.body:
@@ -194,8 +196,11 @@ def _bound(node: ast.stmt) -> set[str]:
     return set()
 
 
-def _read(node: ast.stmt) -> list[str]:
-    return [part.id for part in ast.walk(node) if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Load)]
+def _read(node: ast.stmt) -> set[str]:
+    """The names that a statement reads and nowhere sets, as a parameter or otherwise."""
+    names = [part for part in ast.walk(node) if isinstance(part, ast.Name)]
+    own = {part.arg for part in ast.walk(node) if isinstance(part, ast.arg)}
+    return {part.id for part in names} - own - {part.id for part in names if isinstance(part.ctx, ast.Store)}
 
 
 def _first_line(node: ast.stmt) -> int:
