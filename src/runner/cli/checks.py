@@ -15,6 +15,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
+from runner.config.cores import usable_cores
+
 GIB = 2**30
 LEAST_DISK_GIB = 2.0  # the demo's runs and caches take 0.1 GiB, a 3B model 6 GiB
 LEAST_SHM_GIB = 1.0  # Ray keeps objects there, NCCL its buffers; Docker gives 0.06 GiB by default
@@ -162,7 +164,7 @@ def check_threads() -> Check:
     """How many cores this process may use, and how many threads torch takes."""
     import torch
 
-    cores, threads = len(os.sched_getaffinity(0)), torch.get_num_threads()
+    cores, threads = usable_cores(), torch.get_num_threads()
     found = f"torch uses {threads} of {cores} cores"
     if threads > cores:
         return Check("threads", "note", found, f"set OMP_NUM_THREADS={cores}: more threads than cores are slower")

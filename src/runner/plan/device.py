@@ -7,6 +7,7 @@ import os
 
 import torch
 
+from runner.config.cores import usable_cores
 from runner.model.fused import attention_here
 from runner.plan.settings import Device
 
@@ -17,7 +18,7 @@ def present_device() -> Device:
     A limit set by ``torch.cuda.set_per_process_memory_fraction`` counts as the card's size.
     """
     if not torch.cuda.is_available():
-        return Device("cpu", f"the CPU ({os.cpu_count()} cores)", _available_gib())
+        return Device("cpu", f"the CPU ({usable_cores()} cores)", _available_gib())
     index = torch.cuda.current_device()
     free, total = torch.cuda.mem_get_info(index)
     allowed = torch.cuda.get_per_process_memory_fraction(index) * total - torch.cuda.memory_reserved(index)

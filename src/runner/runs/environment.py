@@ -4,7 +4,6 @@ Never environment variables: they hold tokens.  Devices and fingerprints are mea
 """
 
 import json
-import os
 import platform
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from importlib import metadata
 from pathlib import Path
 
 from runner import __version__
+from runner.config.cores import usable_cores
 from runner.runs.durable import JSON, write_json
 
 PACKAGES = (
@@ -77,7 +77,7 @@ def describe(*, devices: Sequence[str] = (), fingerprints: Mapping[str, str] | N
         versions=package_versions(),
         python=sys.version.split()[0],
         platform=platform.platform(),
-        cpus=os.cpu_count() or 1,
+        cpus=usable_cores(),
         commit=_commit(),
         devices=tuple(devices),
         fingerprints=dict(fingerprints or {}),
