@@ -8,6 +8,7 @@ caller passes no attention mask and no cache: with one of them transformers woul
 import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import torch
@@ -77,7 +78,7 @@ def _packed_attention(
     batch, heads, seq, width = query.shape
     options: dict[str, Any] = {}
     if key.shape[1] != heads:
-        if _GROUPED:
+        if _grouped_queries_supported():
             options["enable_gqa"] = True
         else:
             repeats = heads // key.shape[1]
@@ -100,11 +101,12 @@ def _packed_attention(
     return output, None
 
 
+@cache
 def _grouped_queries_supported() -> bool:
-    """Whether this torch's kernel takes fewer key heads than query heads (2.13 does, 2.11 does not)."""
+    """Whether this torch's kernel takes fewer key heads than query heads (2.13 does, 2.11 does not).
+
+    Asked at the first use: importing the kernel brings torch's compiler with it, half of a CPU run's imports.
+    """
     from torch.nn.attention import varlen
 
     return "enable_gqa" in inspect.signature(varlen.varlen_attn).parameters
-
-
-_GROUPED = _grouped_queries_supported()
