@@ -131,11 +131,13 @@ def test_a_killed_worker_is_started_again_and_loses_nothing(whole: Path, home: P
     assert any(r.get("name") == "resumed" for r in read_metrics(tmp_path / "demo" / "metrics.jsonl"))
 
 
-def test_a_run_killed_at_five_random_points_goes_on_bit_for_bit(whole: Path, home: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kills", [2, pytest.param(5, marks=pytest.mark.long)])
+def test_a_run_killed_at_random_points_goes_on_bit_for_bit(kills: int, whole: Path, home: Path, tmp_path: Path) -> None:
     chooser = random.Random(11)
-    for kill in range(5):
+    apart = (STEPS - 5) // kills
+    for kill in range(kills):
         process = start(tmp_path, home)
-        wanted = 5 * kill + chooser.randint(1, 5)
+        wanted = apart * kill + chooser.randint(1, apart)
         wait_for(lambda wanted=wanted: max(losses(tmp_path / "demo"), default=0) >= wanted, process)  # type: ignore[misc]
         family = psutil.Process(process.pid).children(recursive=True)
         workers = [member for member in family if "TrainWorker" in " ".join(member.cmdline())]
