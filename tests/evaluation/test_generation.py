@@ -1,88 +1,250 @@
-"""Batched generation gives what one prompt after another gives, and leaves the model as it was."""
+"""Answers equal transformers' own, whatever is computed beside them, and the model is left as it was."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
-from runner.evaluation.generation import generate
+from conftest import tiny_llama, tiny_mistral, tiny_qwen2, tiny_qwen3, tiny_starcoder2
+from runner.config.job import Lora
+from runner.errors import UserError
+from runner.evaluation.generation import Sampling, complete, generate, stream
+from runner.evaluation.generation.serving import Ending, serve
+from runner.evaluation.generation.slots import Request, Slots, _closed_up
+from runner.model.adapter import add_adapter, causal_lm
+from runner.model.attention import padded_attention
+from runner.model.fused import fuse_layers
+
+GREEDY = Sampling()
+WARM = Sampling(samples=3, temperature=1.0, top_p=0.9)
+NEVER = 128  # an id that no model here can give
+NEW = 24
+LENGTHS = (3, 17, 1, 40, 9, 17, 30, 2, 11)
 
 
-class Letters:
-    """A tokenizer of single bytes, with two more ids for the end and for padding."""
+class Numbers:
+    """A tokenizer of ids written as numbers."""
 
-    eos_id = 256
-    pad_id = 257
+    def __init__(self, eos_id: int = NEVER) -> None:
+        self.eos_id, self.pad_id = eos_id, 0
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        return [list(text.encode()) for text in texts]
+        return [[int(word) for word in text.split()] for text in texts]
 
     def decode(self, ids: Sequence[int]) -> str:
-        return " ".join(map(str, ids))
+        return "".join(f"{number} " for number in ids)
+
+
+def prompts_of(lengths: Sequence[int]) -> list[str]:
+    generator = torch.Generator().manual_seed(3)
+    return [Numbers().decode(torch.randint(1, 128, (length,), generator=generator).tolist()) for length in lengths]
+
+
+PROMPTS = prompts_of(LENGTHS)
+
+
+def lively(model: nn.Module) -> nn.Module:
+    """Weights so large that answers differ and attention looks far back."""
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.ndim == 2 and "embed" not in name:
+                parameter.mul_(6.0)
+    return model.eval()
+
+
+def windowed_starcoder2() -> nn.Module:
+    return tiny_starcoder2(sliding_window=8)
+
+
+MODELS = (tiny_starcoder2, windowed_starcoder2, tiny_llama, tiny_mistral, tiny_qwen2, tiny_qwen3)
+
+
+def by_transformers(model: Any, prompt: str, *, eos_id: int = NEVER, new: int = NEW) -> tuple[int, ...]:
+    """transformers' own greedy answer to one prompt alone, without end-of-sequence."""
+    ids = torch.tensor(Numbers().encode([prompt]))
+    out = model.generate(
+        ids,
+        attention_mask=torch.ones_like(ids),
+        do_sample=False,
+        max_new_tokens=new,
+        min_new_tokens=None,
+        eos_token_id=eos_id,
+        pad_token_id=0,
+    )
+    answer = out[0, ids.shape[1] :].tolist()
+    return tuple(answer[: answer.index(eos_id)] if eos_id in answer else answer)
+
+
+def ids_of(model: Any, prompts: Sequence[str] = PROMPTS, **options: Any) -> list[tuple[int, ...]]:
+    values = {"sampling": GREEDY, "max_new_tokens": NEW, **options}
+    return [sample.ids for answers in complete(model, Numbers(), prompts, **values) for sample in answers]
 
 
 @pytest.fixture(scope="module")
-def model() -> Any:
-    from transformers import Starcoder2Config, Starcoder2ForCausalLM
-
-    torch.manual_seed(0)
-    torch.set_num_threads(1)
-    config = Starcoder2Config(
-        vocab_size=258, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, max_position_embeddings=128, sliding_window=None, initializer_range=0.4,
-        bos_token_id=256, eos_token_id=256, pad_token_id=257, residual_dropout=0.5, embedding_dropout=0.5,
-    )  # fmt: skip
-    return Starcoder2ForCausalLM(config)
+def starcoder2() -> Any:
+    return lively(tiny_starcoder2())
 
 
-PROMPTS = ("a", "longer prompt", "def solve(n):", "x" * 40, "bc")
+@pytest.mark.parametrize("make", MODELS)
+def test_greedy_answers_equal_those_of_transformers(make: Any) -> None:
+    model = lively(make())
+    expected = [by_transformers(model, prompt) for prompt in PROMPTS]
+    assert len(set(expected)) == len(PROMPTS)
+    for batch in (1, 4, 64):
+        assert ids_of(model, batch=batch) == expected
 
 
-def plain_greedy(model: Any, prompt: str, count: int) -> str:
-    """No cache, no batch, no padding: every token from a forward pass over all before it."""
-    model.eval()
-    ids = list(prompt.encode())
-    new: list[int] = []
-    while len(new) < count:
-        with torch.no_grad():
-            best = int(model(input_ids=torch.tensor([ids + new]), use_cache=False).logits[0, -1].argmax())
-        if best == Letters.eos_id:
-            break
-        new.append(best)
-    return Letters().decode(new)
+def test_a_window_shorter_than_the_answer_changes_it() -> None:
+    wide, narrow = (ids_of(lively(make())) for make in (tiny_starcoder2, windowed_starcoder2))
+    assert wide != narrow
 
 
-def test_batched_answers_equal_plain_greedy_decoding(model: Any) -> None:
-    expected = [plain_greedy(model, prompt, 24) for prompt in PROMPTS]
-    for batch in (1, 2, 8):
-        assert generate(model, Letters(), PROMPTS, max_new_tokens=24, batch=batch) == expected
-    assert len(set(expected)) > 1
+def test_an_answer_ends_at_the_end_token_while_others_go_on(starcoder2: Any) -> None:
+    eos_id = by_transformers(starcoder2, PROMPTS[0])[5]
+    expected = [by_transformers(starcoder2, prompt, eos_id=eos_id) for prompt in PROMPTS]
+    for batch in (3, 64):
+        answers = complete(starcoder2, Numbers(eos_id), PROMPTS, sampling=GREEDY, max_new_tokens=NEW, batch=batch)
+        assert [answer.ids for (answer,) in answers] == expected
+        assert [answer.cut for (answer,) in answers] == [len(ids) == NEW for ids in expected]
+        assert [answer.text for (answer,) in answers] == [Numbers().decode(ids) for ids in expected]
+    assert len(expected[0]) < NEW
+    assert max(map(len, expected)) == NEW
 
 
-def test_an_answer_ends_at_the_end_token_while_others_go_on(model: Any) -> None:
-    encoder = Letters()
-    longest = [plain_greedy(model, prompt, 24).split() for prompt in PROMPTS]
-    encoder.eos_id = int(longest[0][5])  # the first answer now ends early, whatever the others do
-    answers = [answer.split() for answer in generate(model, encoder, PROMPTS, max_new_tokens=24)]
-    cut = [ids[: ids.index(str(encoder.eos_id))] if str(encoder.eos_id) in ids else ids for ids in longest]
-    assert answers == cut
-    assert len(answers[0]) < 24
+def test_an_end_token_right_after_the_cap_leaves_the_answer_cut(starcoder2: Any) -> None:
+    eos_id = by_transformers(starcoder2, PROMPTS[0])[5]
+    first = by_transformers(starcoder2, PROMPTS[0]).index(eos_id)
+
+    def answer(cap: int) -> Any:
+        return complete(starcoder2, Numbers(eos_id), PROMPTS[:1], sampling=GREEDY, max_new_tokens=cap)[0][0]
+
+    assert (len(answer(first).ids), answer(first).cut) == (first, True)
+    assert (len(answer(first + 1).ids), answer(first + 1).cut) == (first, False)
 
 
-def test_the_mode_of_every_module_is_restored(model: Any) -> None:
+def test_tokens_made_after_an_end_are_left_out(starcoder2: Any) -> None:
+    """On a device several tokens are made between two looks; what ended in between is trimmed."""
+    eos_id = by_transformers(starcoder2, PROMPTS[0])[5]
+    expected = [by_transformers(starcoder2, prompt, eos_id=eos_id) for prompt in PROMPTS]
+    lm = starcoder2
+    requests = [Request(number, 0, tuple(Numbers().encode([prompt])[0])) for number, prompt in enumerate(PROMPTS)]
+    with padded_attention(lm), torch.no_grad():
+        from runner.evaluation.generation.cache import ATTENTION, register_slot_attention
+
+        register_slot_attention()
+        lm.config._attn_implementation = ATTENTION
+        slots = Slots(lm, GREEDY, 4, 128)
+        one = slots.advance
+        slots.advance = lambda steps: one(5 * steps)  # type: ignore[method-assign]  # as a device would
+        finished = list(serve(slots, requests, Ending(eos_id, NEW)))
+    assert {done.request.prompt: done.ids for done in finished} == dict(enumerate(expected))
+    assert {done.request.prompt: done.cut for done in finished} == {
+        number: len(ids) == NEW for number, ids in enumerate(expected)
+    }
+
+
+def test_draws_do_not_change_with_the_batch(starcoder2: Any) -> None:
+    expected = ids_of(starcoder2, sampling=WARM, batch=1)
+    assert len(set(expected)) > 2 * len(PROMPTS)
+    for batch in (2, 5, 64):
+        assert ids_of(starcoder2, sampling=WARM, batch=batch) == expected
+
+
+def test_draws_change_with_the_seed_and_the_sample(starcoder2: Any) -> None:
+    first = ids_of(starcoder2, sampling=WARM)
+    other = ids_of(starcoder2, sampling=Sampling(samples=3, temperature=1.0, top_p=0.9, seed=18))
+    assert sum(a == b for a, b in zip(first, other, strict=True)) < len(first) / 2
+    assert len({*first[:3]}) == 3
+
+
+def test_more_prompts_leave_the_draws_of_the_first_as_they_were(starcoder2: Any) -> None:
+    assert ids_of(starcoder2, PROMPTS[:4], sampling=WARM) == ids_of(starcoder2, sampling=WARM)[: 4 * WARM.samples]
+
+
+def test_a_streamed_answer_equals_the_completed_one(starcoder2: Any) -> None:
+    eos_id = by_transformers(starcoder2, PROMPTS[0])[5]
+    encoder = Numbers(eos_id)
+    for sampling in (GREEDY, Sampling(temperature=0.7)):
+        ((expected,),) = complete(starcoder2, encoder, PROMPTS[:1], sampling=sampling, max_new_tokens=NEW)
+        pieces = list(stream(starcoder2, encoder, PROMPTS[0], sampling=sampling, max_new_tokens=NEW))
+        assert "".join(pieces) == expected.text
+        assert len(pieces) == len(expected.ids)
+
+
+def test_adapters_count_and_leave_training_as_it_was() -> None:
+    """The model as the training loop has it: adapters, written-out layers, dropout modes of its own."""
+    base = lively(tiny_starcoder2())
+    plain = ids_of(base)
+    model = add_adapter(base, Lora(rank=4, alpha=8), dtype=torch.float32, seed=1)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(std=0.3)
+    lm = causal_lm(model)
+    expected = [by_transformers(lm, prompt) for prompt in PROMPTS]
+    assert expected != plain
+    fuse_layers(model, kept=["all"] * 2)
     model.train()
-    model.model.layers[0].eval()
-    before = [module.training for module in model.modules()]
-    generate(model, Letters(), PROMPTS, max_new_tokens=2)
-    assert [module.training for module in model.modules()] == before
+    modes = [module.training for module in model.modules()]
+    for implementation in ("sdpa", "eager"):
+        lm.config._attn_implementation = implementation
+        with padded_attention(lm):
+            assert ids_of(model) == expected
+        assert ids_of(model) == expected
+        assert lm.config._attn_implementation == implementation
+    assert [module.training for module in model.modules()] == modes
+    assert all(parameter.grad is None for parameter in model.parameters())
+    with padded_attention(lm), model.disable_adapter():  # type: ignore[operator]  # PEFT's
+        assert ids_of(model) == plain
 
 
-def test_progress_counts_the_prompts(model: Any) -> None:
+def test_the_mode_of_every_module_is_restored(starcoder2: Any) -> None:
+    starcoder2.train()
+    starcoder2.model.layers[0].eval()
+    before = [module.training for module in starcoder2.modules()]
+    generate(starcoder2, Numbers(), PROMPTS, max_new_tokens=2)
+    pieces = stream(starcoder2, Numbers(), PROMPTS[0], sampling=GREEDY, max_new_tokens=9)
+    assert next(pieces)
+    assert torch.is_grad_enabled()
+    pieces.close()  # type: ignore[attr-defined]  # it is a generator
+    assert [module.training for module in starcoder2.modules()] == before
+    starcoder2.eval()
+
+
+def test_progress_counts_the_prompts(starcoder2: Any) -> None:
     seen: list[int] = []
-    generate(model, Letters(), PROMPTS, max_new_tokens=1, batch=2, progress=seen.append)
-    assert seen == [2, 4, 5]
+    complete(starcoder2, Numbers(), PROMPTS, sampling=WARM, max_new_tokens=3, batch=2, progress=seen.append)
+    assert seen == list(range(1, len(PROMPTS) + 1))
 
 
-def test_no_prompts_give_no_answers(model: Any) -> None:
-    assert generate(model, Letters(), [], max_new_tokens=4) == []
+def test_no_prompts_give_no_answers(starcoder2: Any) -> None:
+    assert generate(starcoder2, Numbers(), [], max_new_tokens=4) == []
+
+
+def test_what_cannot_be_asked_is_said(starcoder2: Any) -> None:
+    with pytest.raises(UserError, match="prompt 1 has no tokens"):
+        generate(starcoder2, Numbers(), ["5 6", ""], max_new_tokens=4)
+    with pytest.raises(UserError, match="max_new_tokens is 0"):
+        generate(starcoder2, Numbers(), ["5 6"], max_new_tokens=0)
+    starcoder2.config.layer_types = ["full_attention", "linear_attention"]
+    with pytest.raises(UserError, match="layers of linear_attention"):
+        generate(starcoder2, Numbers(), ["5 6"], max_new_tokens=4)
+    del starcoder2.config.layer_types
+
+
+def test_holes_are_filled_from_the_end() -> None:
+    assert _closed_up([0, 1, 2]) == ([0, 1, 2], [])
+    assert _closed_up([]) == ([], [])
+    assert _closed_up([1, 4, 6]) == ([4, 1, 6], [(4, 0), (6, 2)])
+
+
+@pytest.mark.gpu
+def test_recorded_steps_give_the_answers_of_plain_ones() -> None:
+    model = lively(tiny_starcoder2())
+    expected = ids_of(model, max_new_tokens=60), ids_of(model, sampling=WARM, max_new_tokens=60)
+    model.cuda()
+    for batch in (3, 64):
+        assert ids_of(model, batch=batch, max_new_tokens=60) == expected[0]
+        assert ids_of(model, sampling=WARM, batch=batch, max_new_tokens=60) == expected[1]
