@@ -41,6 +41,7 @@ _RULED = re.compile(r"\s*(-{3,}\s*\S.*\S\s*-{3,}|#{1,6}\s+\S.*)\s*")
 _EXPLAINS = re.compile(r"\s*(explanations?|notes?)\b.{0,40}:", re.IGNORECASE)
 _WORD = re.compile(r"[A-Za-z]{2,}")
 _SENTENCE_WORDS = 4
+_DESCRIBING_WORDS = 3
 _DESCRIBES = re.compile(
     r"\b(line|lines|contains?|consists?|given|denot\w+|integers?|print|output|input|separated)\b", re.IGNORECASE
 )
@@ -128,4 +129,4 @@ def _before_prose(lines: tuple[str, ...]) -> tuple[str, ...]:
 def _describes(text: str) -> bool:
     """Whether the text is about an input or output and not one."""
     first = text.split("\n", 1)[0]
-    return len(_WORD.findall(first)) >= _SENTENCE_WORDS and _DESCRIBES.search(first) is not None
+    return len(_WORD.findall(first)) >= _DESCRIBING_WORDS and _DESCRIBES.search(first) is not None

@@ -98,7 +98,8 @@ def _row(file: Path, number: int, line: str) -> Row:
     try:
         columns = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise UserError(f"the line is not JSON ({error})", f"{file}, line {number}", _WANTED) from error
+        why = error.msg if isinstance(error, json.JSONDecodeError) else str(error)  # its own line number misleads
+        raise UserError(f"the line is not JSON ({why})", f"{file}, line {number}", _WANTED) from error
     if not isinstance(columns, dict):
         raise UserError(f"the line holds {_shown(columns)}, not an object", f"{file}, line {number}", _WANTED)
     return Row(file, number, columns)
