@@ -9,7 +9,7 @@ from runner.report.drawing import DARK, LIGHT
 def test_colours_stand_out_from_both_grounds(theme: dict[str, str]) -> None:
     """WCAG 2.1: 4.5 for text, 3 for signs."""
     for ground in ("page", "panel"):
-        for name in ("text", "quiet", "best", "early", "trial"):
+        for name in ("text", "quiet", "best", "early", "trial", "good", "bad"):
             assert contrast(theme[name], theme[ground]) >= 4.5, (name, ground)
         assert contrast(theme["axis"], theme["page"]) >= 3
 

@@ -25,6 +25,8 @@ LIGHT = {
     "trial": "#2b66b9",
     "best": "#b34a07",
     "early": "#7a3fb0",
+    "good": "#17703c",
+    "bad": "#b3261e",
 }
 DARK = {
     "page": "#12151b",
@@ -36,6 +38,8 @@ DARK = {
     "trial": "#77aefc",
     "best": "#ffa15c",
     "early": "#cba6f5",
+    "good": "#6fd096",
+    "bad": "#ff9389",
 }
 
 
@@ -70,6 +74,14 @@ svg .level { stroke: var(--best); stroke-width: 1.2; stroke-dasharray: 5 4 }
 svg .shade0 { opacity: .28 } svg .shade1 { opacity: .42 } svg .shade2 { opacity: .65 } svg .shade3 { opacity: 1 }
 svg .whisker { stroke: var(--quiet); stroke-width: 1.4; fill: none }
 svg .band { fill: var(--best); opacity: .15 } svg .bar { fill: var(--trial) } svg .trough { fill: var(--grid) }
+svg .when { stroke: var(--early); stroke-width: 1.2; stroke-dasharray: 3 4 }
+svg .tuned-bar { fill: var(--best) } svg .native-bar { fill: var(--early) } svg .rest-bar { fill: var(--axis) }
+svg .inside { fill: var(--page); font-weight: 600 }
+svg .run0, svg .run4 { stroke: var(--trial) } svg .run1, svg .run5 { stroke: var(--best) }
+svg .run2, svg .run6 { stroke: var(--early) } svg .run3, svg .run7 { stroke: var(--good) }
+svg .run4, svg .run5, svg .run6, svg .run7 { stroke-dasharray: 6 4 }
+svg .run0, svg .run1, svg .run2, svg .run3, svg .run4, svg .run5, svg .run6, svg .run7 { fill: none; stroke-width: 2.2;
+  stroke-linejoin: round }
 """
 
 

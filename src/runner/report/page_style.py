@@ -63,3 +63,26 @@ document.querySelectorAll("th button").forEach(button => button.addEventListener
   }).forEach(row => body.append(row));
 }));
 """
+ANSWERS = """
+.verdict { font-size: 17px; margin: -12px 0 22px; color: var(--quiet); max-width: 52em }
+.example { border-top: 1px solid var(--grid); padding: 18px 0 6px; margin-top: 14px }
+.example h3 { margin: 0 0 8px; overflow-wrap: anywhere } .example h3 small { color: var(--quiet); font-weight: 400 }
+.example pre, .part pre { user-select: auto } .sides { display: grid; gap: 12px 28px; margin-top: 12px;
+  grid-template-columns: repeat(auto-fit, minmax(min(100%, 340px), 1fr)) }
+.sides section { min-width: 0 } h4 { margin: 0 0 6px; font-size: 15px; font-weight: 600 }
+.good { color: var(--good) } .bad { color: var(--bad) } .detail { color: var(--quiet); font-size: 14px;
+  overflow-wrap: anywhere; margin: 0 0 6px }
+pre.prose { white-space: pre-wrap; overflow-wrap: anywhere; max-height: 420px; overflow-y: auto }
+pre.code { max-height: 520px; overflow: auto; font-size: 13.5px } code { font: inherit }
+.code .k { color: var(--early) } .code .s { color: var(--good) } .code .n { color: var(--trial) }
+.code .c { color: var(--quiet); font-style: italic }
+details { margin: 6px 0 } summary { cursor: pointer; color: var(--quiet); font-size: 14.5px; padding: 4px 0;
+  overflow-wrap: anywhere }
+summary:focus-visible { outline: 2px solid var(--trial); outline-offset: 2px }
+details.part { margin: 26px 0 0 } details.part > summary { color: var(--text); font-size: 17px; font-weight: 600 }
+.card { display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: 6px 18px; margin: 12px 0;
+  font-size: 15px }
+.card dt { color: var(--quiet) } .card dd { margin: 0; overflow-wrap: anywhere; max-width: 60em }
+@media (max-width: 599px) { .card { grid-template-columns: minmax(0, 1fr); gap: 0 }
+  .card dd { margin: 0 0 8px } }
+"""

@@ -5,17 +5,17 @@ The run is read by ``runner.runs``; pages and images are made elsewhere.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import median
 
 from runner.evaluation.statistics import Share, overlap
 from runner.report.curve import PAPER_STEP, Curve, losses, number, of_kind, read_curve
+from runner.report.facts import Facts, facts_of, passes
 from runner.report.style import Style
 from runner.report.terminal import draw, legend
-from runner.runs import JSON, LoadedRun, Record, RunFolder, RunSummary
+from runner.report.wording import duration
+from runner.runs import LoadedRun, Record, RunFolder, RunSummary
 
 LABEL = 13
 _BAR = 20
-_WARM_UP_STEPS = 2  # the first steps compile and fill caches; they say nothing of the speed
 _SHORTEST_S = 0.05
 _PARTS = (("think_loss", "think part"), ("answer_loss", "answer part"))
 
@@ -89,19 +89,12 @@ def _change(first: float, last: float, style: Style) -> str:
     return f"{first:.4f} {_arrow(style)} {last:.4f}{percent}"
 
 
-@dataclass(frozen=True)
-class _Passes:
-    all: Share
-    families: dict[str, Share]
-    failures: dict[str, int]
-
-
 def _solved(records: Sequence[Record], style: Style) -> tuple[str, ...]:
     """Questions solved before and after with 95 % intervals, by family, and what the failures were."""
-    counts = [record for record in of_kind(records, "passes") if record.get("format", "instruction") == "instruction"]
+    counts = passes(records)
     if not counts:
         return ()
-    before, after = _passes(counts[0]), _passes(counts[-1])
+    before, after = counts[0], counts[-1]
     lines = [_label("solved", _share(after.all), style)]
     if len(counts) > 1:
         arrow = _arrow(style)
@@ -116,9 +109,9 @@ def _solved(records: Sequence[Record], style: Style) -> tuple[str, ...]:
     if after.failures:
         kinds = sorted(after.failures.items(), key=lambda item: -item[1])
         lines += _wrapped("  not solved", [f"{count} {kind}" for kind, count in kinds], style)
-    native = [record for record in of_kind(records, "passes") if record.get("format") == "native"]
+    native = passes(records, "native")
     if native:
-        base = _passes(native[0]).all
+        base = native[0].all
         told = f"{base.solved} of {base.questions} in its own format (95 % interval {_interval(base)})"
         lines.append(_label("  untuned", told, style))
     return tuple(lines)
@@ -137,24 +130,6 @@ def _families(before: dict[str, Share], after: dict[str, Share], style: Style) -
     return lines
 
 
-def _passes(record: Record) -> _Passes:
-    families = record.get("by_family")
-    failures = record.get("failures")
-    return _Passes(
-        Share(_count(record.get("solved")), _count(record.get("questions"))),
-        {name: _pair(value) for name, value in families.items()} if isinstance(families, dict) else {},
-        {kind: _count(value) for kind, value in failures.items()} if isinstance(failures, dict) else {},
-    )
-
-
-def _pair(value: JSON) -> Share:
-    return Share(_count(value[0]), _count(value[1])) if isinstance(value, list) and len(value) == 2 else Share(0, 0)
-
-
-def _count(value: JSON) -> int:
-    return value if isinstance(value, int) else 0
-
-
 def _share(share: Share) -> str:
     return f"{share.solved} of {share.questions} questions (95 % interval {_interval(share)})"
 
@@ -169,32 +144,29 @@ def _speed(run: LoadedRun, style: Style) -> tuple[str, ...]:
     steps = of_kind(run.records, "train")
     if not steps:
         return ()
-    rates = [rate for record in steps[_WARM_UP_STEPS:] or steps if (rate := number(record.get("tokens_per_s")))]
-    lines = [_label("speed", f"{median(rates):,.0f} tokens/s (median of {len(rates):,} steps)", style)] if rates else []
-    peaks = [peak for record in steps if (peak := number(record.get("peak_gib")))]
-    if peaks:
-        lines.append(_label("peak memory", f"{max(peaks):.2f} GiB", style))
+    facts, lines = facts_of(run), []
+    if facts.tokens_per_s is not None:
+        told = f"{facts.tokens_per_s:,.0f} tokens/s (median of {facts.timed_steps:,} steps)"
+        lines.append(_label("speed", told, style))
+    if facts.peak_gib is not None:
+        lines.append(_label("peak memory", f"{facts.peak_gib:.2f} GiB", style))
     making = [seconds for record in steps if (seconds := number(record.get("data_s"))) is not None]
-    training = sum(number(record.get("seconds")) or 0.0 for record in steps)
-    if making and training:
-        lines.append(_label("  batches", f"{sum(making) / training:.2%} of the steps' time", style))
-    return (*lines, *_time(run, steps, style))
+    if making and facts.training_s:
+        lines.append(_label("  batches", f"{sum(making) / facts.training_s:.2%} of the steps' time", style))
+    return (*lines, *_time(run, facts, style))
 
 
-def _time(run: LoadedRun, steps: Sequence[Record], style: Style) -> list[str]:
+def _time(run: LoadedRun, facts: Facts, style: Style) -> list[str]:
     starts = [_startup(record) for record in of_kind(run.records, "startup")]
-    training = sum(number(record.get("seconds")) or 0.0 for record in steps)
-    measured = [record for record in of_kind(run.records, "validation") if record.get("step")]
-    validation = sum(number(record.get("seconds")) or 0.0 for record in measured)
-    parts = [f"start-up {_seconds(sum(sum(start.values()) for start in starts))}"] if starts else []
+    parts = [f"start-up {duration(sum(sum(start.values()) for start in starts))}"] if starts else []
     if len(starts) > 1:
         parts[0] += f" in {len(starts)} starts"
-    parts += [f"training {_seconds(training)}"]
-    parts += [f"validation {_seconds(validation)}"] if validation else []
-    parts += [f"{_seconds(run.summary.seconds)} from start to end"] if len(starts) == 1 and run.summary.seconds else []
+    parts += [f"training {duration(facts.training_s)}"]
+    parts += [f"validation {duration(facts.validation_s)}"] if facts.validation_s else []
+    parts += [f"{duration(run.summary.seconds)} from start to end"] if len(starts) == 1 and run.summary.seconds else []
     lines = _wrapped("time", parts, style)
     if starts and starts[-1]:
-        places = [f"{name} {_seconds(seconds)}" for name, seconds in starts[-1].items() if seconds >= _SHORTEST_S]
+        places = [f"{name} {duration(seconds)}" for name, seconds in starts[-1].items() if seconds >= _SHORTEST_S]
         lines += _wrapped("  start-up", places, style)
     return lines
 
@@ -247,12 +219,3 @@ def _label(label: str, text: str, style: Style) -> str:
 
 def _arrow(style: Style) -> str:
     return "→" if style.unicode else "->"
-
-
-def _seconds(seconds: float) -> str:
-    """``12.3 s``, ``4 min 05 s`` or ``1 h 02 min``."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"

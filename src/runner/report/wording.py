@@ -6,6 +6,8 @@ What is said with them is up to the pages and summaries.
 from collections.abc import Sequence
 from typing import TypeAlias
 
+from runner.evaluation.results import Estimate
+
 Value: TypeAlias = str | int | float | bool
 """A value of a job."""
 
@@ -46,3 +48,33 @@ def listed(parts: Sequence[str]) -> str:
 def counted(count: int, what: str) -> str:
     """``1 trial`` or ``2 trials``."""
     return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def duration(seconds: float) -> str:
+    """``12.3 s``, ``4 min 05 s`` or ``1 h 02 min``."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
+
+
+def percent(share: float) -> str:
+    """``61.0 %``."""
+    return f"{100 * share:.1f} %"
+
+
+def sure(estimate: Estimate) -> str:
+    """A share with its interval: ``61.0 % (54.1-67.5)``."""
+    return f"{percent(estimate.value)} ({100 * estimate.low:.1f}-{100 * estimate.high:.1f})"
+
+
+def points(estimate: Estimate) -> str:
+    """A difference of shares with its interval, in points: ``+57.0 (+49.5 to +64.0)``."""
+    value, low, high = (f"{100 * share:+.1f}" for share in (estimate.value, estimate.low, estimate.high))
+    return f"{value} ({low} to {high})"
+
+
+def probability(p: float) -> str:
+    """``p < 0.001`` or ``p = 0.034``."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
