@@ -1,6 +1,6 @@
 """How many built-in questions a model solves: prompts out, programs taken from the answers, verdicts counted.
 
-Generation is in ``generation``, running programs in ``execution``.
+Generation is in ``generation``, running programs in ``sandbox``.
 """
 
 import re
@@ -11,8 +11,8 @@ from typing import Any
 
 from runner.data.questions import NativeForm, family_of, question_of
 from runner.data.template import THINK_CLOSE, prompt_text
-from runner.evaluation.execution import Candidate, Verdict, run_solutions
 from runner.evaluation.generation import AnswerEncoder, generate
+from runner.evaluation.sandbox import CallProgram, Isolation, Verdict, run_programs, sandbox_works
 
 FENCED = re.compile(r"```(?:python|py)[ \t]*\n(.*?)```", re.DOTALL)
 
@@ -40,13 +40,17 @@ class Answered:
 
 @dataclass(frozen=True)
 class PassCount:
-    """``solved`` of ``questions``, apart by family, failures apart by kind; ``answers`` in the order asked."""
+    """``solved`` of ``questions``, apart by family, failures apart by kind; ``answers`` in the order asked.
+
+    ``isolation`` is what the programs ran in.
+    """
 
     solved: int
     questions: int
     by_family: Mapping[str, FamilyCount]
     failures: Mapping[str, int]
     answers: tuple[Answered, ...]
+    isolation: Isolation
 
 
 def count_passes(
@@ -108,17 +112,19 @@ def _native_code(form: NativeForm, continuation: str) -> str | Missing:
 
 
 def _count(question_ids: Sequence[str], answers: Sequence[str], codes: Sequence[str | Missing]) -> PassCount:
+    """Under bubblewrap where it works, else in plain subprocesses with limits."""
     tests = [question_of(question_id).tests for question_id in question_ids]
-    candidates = [
-        Candidate(code, test) for code, test in zip(codes, tests, strict=True) if not isinstance(code, Missing)
+    programs = [
+        CallProgram(code, test) for code, test in zip(codes, tests, strict=True) if not isinstance(code, Missing)
     ]
-    ran = iter(run_solutions(candidates))
+    isolation: Isolation = "bubblewrap" if sandbox_works() is None else "none"
+    ran = iter(run_programs(programs, walls=isolation))
     verdicts = [_missing(code) if isinstance(code, Missing) else _told(next(ran)) for code in codes]
     judged = tuple(
         Answered(question_id, answer, *verdict)
         for question_id, answer, verdict in zip(question_ids, answers, verdicts, strict=True)
     )
-    return summarize(judged)
+    return summarize(judged, isolation)
 
 
 def _missing(code: Missing) -> tuple[str, str]:
@@ -129,7 +135,7 @@ def _told(verdict: Verdict) -> tuple[str, str]:
     return verdict.outcome, verdict.detail
 
 
-def summarize(answers: tuple[Answered, ...]) -> PassCount:
+def summarize(answers: tuple[Answered, ...], isolation: Isolation) -> PassCount:
     """The counts over ``answers``."""
     asked = Counter(family_of(answer.question_id) for answer in answers)
     solved = Counter(family_of(answer.question_id) for answer in answers if answer.outcome == "passed")
@@ -140,4 +146,5 @@ def summarize(answers: tuple[Answered, ...]) -> PassCount:
         by_family={family: FamilyCount(solved[family], asked[family]) for family in sorted(asked)},
         failures=dict(sorted(failures.items())),
         answers=answers,
+        isolation=isolation,
     )

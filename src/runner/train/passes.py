@@ -54,4 +54,5 @@ def _record(count: PassCount, step: int, prompt: str) -> dict[str, JSON]:
         "questions": count.questions,
         "by_family": {name: [family.solved, family.questions] for name, family in count.by_family.items()},
         "failures": dict(count.failures),
+        "isolation": count.isolation,
     }

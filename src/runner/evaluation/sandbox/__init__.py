@@ -1,13 +1,14 @@
-"""Untrusted programs under bubblewrap: their outputs are judged outside, test code runs apart from them.
+"""Untrusted programs, under bubblewrap or without: outputs are judged outside, test code runs apart from them.
 
 Reading test suites and counting passes are not here.
 """
 
-from runner.evaluation.sandbox.judging import check_sandbox, run_programs
+from runner.evaluation.sandbox.judging import check_sandbox, run_programs, sandbox_works
 from runner.evaluation.sandbox.programs import (
     AssertedProgram,
     CallProgram,
     Example,
+    Isolation,
     Outcome,
     Program,
     ScriptProgram,
@@ -19,6 +20,7 @@ __all__ = [
     "AssertedProgram",
     "CallProgram",
     "Example",
+    "Isolation",
     "Outcome",
     "Program",
     "ScriptProgram",
@@ -26,4 +28,5 @@ __all__ = [
     "asked_names",
     "check_sandbox",
     "run_programs",
+    "sandbox_works",
 ]

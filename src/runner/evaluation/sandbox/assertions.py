@@ -5,6 +5,7 @@ A pass is the nonce that the test's box alone was given, and tells after the las
 
 import contextlib
 import json
+import marshal
 import os
 import secrets
 from collections.abc import Iterator
@@ -46,14 +47,15 @@ def _boxes(walls: Walls, program: AssertedProgram, nonce: str, timeout_s: float)
     with contextlib.ExitStack() as boxes:
         with contextlib.ExitStack() as pipes:
             questions, answers = _pipe(pipes), _pipe(pipes)
-            boxes.enter_context(opened(walls, _order("candidate", serving, questions[0], answers[1])))
-            tester = boxes.enter_context(opened(walls, _order("testing", testing, answers[0], questions[1])))
+            candidate = _order("candidate", serving, questions[0], answers[1])
+            tests = _order("testing", testing, answers[0], questions[1])
+            _, tester = boxes.enter_context(opened(walls, candidate, tests))
         how, output, _ = watch(tester, timeout_s)
         yield how, output
 
 
 def _order(module: str, request: dict[str, Any], reading: int, writing: int) -> Order:
-    return Order(module, json.dumps(request).encode(), open_files=(reading, writing))
+    return Order(module, marshal.dumps(request), open_files=(reading, writing))
 
 
 def _pipe(until: contextlib.ExitStack) -> tuple[int, int]:

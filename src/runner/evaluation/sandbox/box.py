@@ -1,29 +1,25 @@
-"""One untrusted process under bubblewrap: started, its output read up to a limit, everything of it killed.
+"""Untrusted processes: started, their output read up to a limit, everything of them killed.
 
-What runs inside is in ``inside``; what an output is worth is decided by the callers.
+What stands around them is ``walls``'s, what runs inside ``inside``'s; what an output is worth the callers decide.
 """
 
 import contextlib
-import fcntl
-import json
 import os
+import select
 import selectors
-import signal
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, TypeAlias
 
 from runner.errors import UserError
-from runner.evaluation.sandbox.walls import Walls
+from runner.evaluation.sandbox.walls import GONE, Start, Walls, sealed
 
 OUTPUT_BYTES = 1 << 24
 ERROR_BYTES = 4096
 START_S = 20.0  # for bubblewrap and Python to start, on a busy machine
-END_S = 10.0  # for the kernel to take down a killed box
-GONE = -1
+STARTED = b"started"
 
 HowItEnded: TypeAlias = Literal["ended", "timeout", "too much output"]
 
@@ -49,41 +45,28 @@ class Ended:
     exit_code: int
 
 
-@dataclass(frozen=True)
+@dataclass
 class Box:
-    """A running box; ``init`` is a pidfd of the first process of its namespace, with which all others go."""
+    """A running program; ``first`` is a pidfd of the process with which all others go, from when it is known."""
 
     process: subprocess.Popen[bytes]
-    init: int
+    first: int = GONE
 
 
 @contextlib.contextmanager
-def opened(walls: Walls, order: Order) -> Iterator[Box]:
-    """A box that runs ``order``.  After the block no process of it is left.
+def opened(walls: Walls, *orders: Order) -> Iterator[list[Box]]:
+    """A box for each of ``orders``, started side by side, all running.  After the block no process of them is left.
 
-    The thread must live as long as the box: bubblewrap dies with the thread that started it.
-    Raises ``UserError`` when the box could not be set up.
+    Raises ``UserError`` when one could not be set up.
     """
-    with contextlib.ExitStack() as files, walls.user() as user:
-        reading, writing = os.pipe()
-        files.callback(os.close, reading)
-        with contextlib.ExitStack() as until_started:
-            # bubblewrap closes the descriptor it writes to; the module inside has one of its own
-            own = (writing, os.dup(writing), sealed(walls.seccomp), sealed(order.request))
-            for descriptor in own:
-                until_started.callback(os.close, descriptor)
-            process = _start(walls, order, user, own)
-        init = GONE
-        try:
-            init = _started(reading, process)
-            yield Box(process, init)
-        finally:
-            _end(process, init)
+    with contextlib.ExitStack() as boxes:
+        starting = [boxes.enter_context(_starting(walls, order)) for order in orders]
+        yield [_started(walls, box, reading) for box, reading in starting]
 
 
 def run(walls: Walls, order: Order, timeout_s: float) -> Ended:
     """What ``order`` gave within ``timeout_s`` of its start."""
-    with opened(walls, order) as box:
+    with opened(walls, order) as (box,):
         how, output, errors = watch(box, timeout_s)
     return Ended(how, output, errors, box.process.returncode)
 
@@ -96,7 +79,7 @@ def watch(box: Box, timeout_s: float) -> tuple[HowItEnded, bytes, bytes]:
     assert box.process.stderr is not None
     streams = {box.process.stdout.fileno(), box.process.stderr.fileno()}
     with selectors.DefaultSelector() as ready:
-        for stream in (*streams, *([] if box.init == GONE else [box.init])):
+        for stream in (*streams, *([] if box.first == GONE else [box.first])):
             ready.register(stream, selectors.EVENT_READ)
         ended = False
         while streams and not ended:
@@ -104,7 +87,7 @@ def watch(box: Box, timeout_s: float) -> tuple[HowItEnded, bytes, bytes]:
             if left <= 0:
                 return "timeout", bytes(output), errors
             found = {key.fd for key, _ in ready.select(left)}
-            ended = found == {box.init}  # it is gone and its pipes, if still held open, are empty
+            ended = found == {box.first}  # it is gone and its pipes, if still held open, are empty
             for stream in found & streams:
                 part = os.read(stream, 1 << 16)
                 if not part:
@@ -121,103 +104,85 @@ def watch(box: Box, timeout_s: float) -> tuple[HowItEnded, bytes, bytes]:
 
 def _finished(box: Box, deadline: float) -> HowItEnded:
     """A program may close its streams and run on: its time is over only with itself."""
+    left = max(0.0, deadline - time.monotonic())
+    if box.first != GONE:  # collected only when its group is killed, for until then the group keeps its number
+        return "ended" if select.select([box.first], [], [], left)[0] else "timeout"
     try:
-        box.process.wait(max(0.0, deadline - time.monotonic()))
+        box.process.wait(left)
     except subprocess.TimeoutExpired:
         return "timeout"
     return "ended"
 
 
-def sealed(content: bytes) -> int:
-    """A file in memory that holds ``content``, read from its start, that nobody can change."""
-    descriptor = os.memfd_create("content", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    with open(descriptor, "wb", closefd=False) as file:
-        file.write(content)
-    os.lseek(descriptor, 0, os.SEEK_SET)
-    fcntl.fcntl(
-        descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
-    )
-    return descriptor
+@contextlib.contextmanager
+def _starting(walls: Walls, order: Order) -> Iterator[tuple[Box, int]]:
+    """A box that may not run yet, and where it will say that it does.  After the block no process of it is left."""
+    with contextlib.ExitStack() as until_over, contextlib.ExitStack() as until_started:
+        reading, writing = os.pipe()
+        until_over.callback(os.close, reading)
+        until_started.callback(os.close, writing)
+        request = sealed(order.request)
+        until_started.callback(os.close, request)
+        arguments = [order.module, *map(str, (writing, request, *order.open_files))]
+        start = until_over.enter_context(walls.start(writing, arguments))
+        for descriptor in start.descriptors:
+            until_started.callback(os.close, descriptor)
+        box = Box(_process(walls, order, start, (writing, request)))
+        until_over.callback(_end, walls, box)
+        until_started.close()
+        yield box, reading
 
 
-def _start(walls: Walls, order: Order, user: int | None, own: Sequence[int]) -> subprocess.Popen[bytes]:
-    """``own`` are the descriptors of the status pipe, for both who write to it, of the filter and the request."""
-    info, status, seccomp, request = own
-    return subprocess.Popen(
-        walls.command(info, seccomp, [order.module, str(status), str(request), *map(str, order.open_files)]),
-        stdin=order.stdin,
-        stdout=order.stdout,
-        stderr=subprocess.PIPE,
-        pass_fds=(*own, *order.open_files),
-        user=user,
-        group=user,
-        extra_groups=None if user is None else [],
-        start_new_session=True,
-        cwd="/",
-        env={},
-    )
+def _process(walls: Walls, order: Order, start: Start, own: Sequence[int]) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(
+            start.command,
+            stdin=order.stdin,
+            stdout=order.stdout,
+            stderr=subprocess.PIPE,
+            pass_fds=(*own, *start.descriptors, *order.open_files),
+            user=start.user,
+            group=start.user,
+            extra_groups=None if start.user is None else [],
+            start_new_session=True,
+            cwd=start.folder,
+            env=start.environment,
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise _not_started(walls, str(error)) from error
 
 
-def _started(reading: int, process: subprocess.Popen[bytes]) -> int:
-    """The pidfd of the box's first process, once the ``inside`` module says that it is there."""
+def _started(walls: Walls, box: Box, reading: int) -> Box:
+    """The same box, once the ``inside`` module says that it is there."""
     told = b""
     deadline = time.monotonic() + START_S
     with selectors.DefaultSelector() as ready:
         ready.register(reading, selectors.EVENT_READ)
-        while not told.endswith(b"started"):
+        while not told.endswith(STARTED):
             part = os.read(reading, 4096) if ready.select(max(0.0, deadline - time.monotonic())) else b""
             if not part:
-                raise UserError(_complaint(process), "starting a program under bubblewrap", walls_remedy())
+                raise _not_started(walls, _complaint(walls, box))
             told += part
-    return _pidfd(int(json.loads(told.removesuffix(b"started"))["child-pid"]), process.pid)
+    box.first = walls.first(told.removesuffix(STARTED), box.process)
+    return box
 
 
-def _pidfd(child: int, parent: int) -> int:
-    """Of ``child``, or ``GONE`` when that number is no longer ``parent``'s child but nobody's, or a stranger's."""
-    try:
-        descriptor = os.pidfd_open(child)
-    except ProcessLookupError:
-        return GONE
-    with contextlib.suppress(OSError):
-        after_name = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()
-        if int(after_name[1]) == parent:
-            return descriptor
-    os.close(descriptor)
-    return GONE
-
-
-def _complaint(process: subprocess.Popen[bytes]) -> str:
-    _kill(process)
-    errors = process.stderr.read() if process.stderr else b""
+def _complaint(walls: Walls, box: Box) -> str:
+    walls.kill(box.process, box.first)
+    errors = box.process.stderr.read() if box.process.stderr else b""
     lines = errors.decode(errors="replace").strip().splitlines()
-    return f"the sandbox did not start ({lines[-1] if lines else 'no message'})"
+    return lines[-1] if lines else "no message"
 
 
-def walls_remedy() -> str:
-    """What lets bubblewrap work, in one line."""
-    return (
-        "bubblewrap 0.8 or newer and user namespaces are needed (in a container: allow unshare; on Ubuntu 24.04: "
-        "sysctl kernel.apparmor_restrict_unprivileged_userns=0), or pass --unsafe-no-sandbox, which marks the results"
-    )
+def _not_started(walls: Walls, why: str) -> UserError:
+    return UserError(f"the sandbox did not start ({why})", f"starting a program under {walls.name}", walls.remedy)
 
 
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    """The whole group: bubblewrap's second process joins a session of its own only when it dies with the first."""
-    if process.poll() is None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-
-
-def _end(process: subprocess.Popen[bytes], init: int) -> None:
-    """Kill the first process, so the kernel removes all of its namespace; bubblewrap then collects it and ends."""
-    if init != GONE:
-        with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(init, signal.SIGKILL)
-        os.close(init)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(END_S)
-    _kill(process)
-    for stream in (process.stdout, process.stderr):
+def _end(walls: Walls, box: Box) -> None:
+    walls.kill(box.process, box.first)
+    box.process.wait()
+    if box.first != GONE:
+        os.close(box.first)
+    for stream in (box.process.stdout, box.process.stderr):
         if stream is not None:
             stream.close()

@@ -1,6 +1,6 @@
 """Untrusted programs with their tests, of three kinds, and what came of each.
 
-How they are run and judged is in ``judging`` and ``assertions``.
+How they are run is in ``judging`` and ``assertions``, how their outputs are compared in ``outputs``.
 """
 
 import ast
@@ -12,6 +12,7 @@ from typing import Literal, TypeAlias
 from runner.data.questions import Test
 
 Outcome: TypeAlias = Literal["passed", "wrong answer", "exception", "syntax", "timeout", "memory"]
+Isolation: TypeAlias = Literal["bubblewrap", "none"]
 
 
 @dataclass(frozen=True)

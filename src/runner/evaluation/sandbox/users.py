@@ -8,6 +8,8 @@ import ctypes
 import grp
 import os
 import pwd
+import queue
+import random
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,23 +17,47 @@ from pathlib import Path
 
 from runner.errors import UserError
 
-HIGHEST = 64_999  # below what distributions keep for themselves, and inside a container's usual 65,536 ids
+# above what people get, below what distributions keep for themselves, inside a container's usual 65,536 ids
+LOWEST, HIGHEST = 20_000, 65_000
 CLONE_NEWNS = 0x00020000
 MS_BIND, MS_REC, MS_PRIVATE = 4096, 16384, 1 << 18
 
 
-def unused_users(count: int) -> list[int]:
-    """``count`` numbers that are neither a user nor a group."""
+@dataclass(frozen=True)
+class Users:
+    """Users not in use; None where there is no choice."""
+
+    free: "queue.SimpleQueue[int] | None"
+
+    @contextlib.contextmanager
+    def one(self) -> Iterator[int | None]:
+        """A user that no other running program has, or None when there is no choice."""
+        if self.free is None:
+            yield None
+            return
+        user = self.free.get()
+        try:
+            yield user
+        finally:
+            self.free.put(user)
+
+
+def unused_users(count: int) -> Users:
+    """As root ``count`` numbers that are neither a user nor a group, by chance, for others may choose some too."""
+    if os.geteuid() != 0:
+        return Users(None)
     taken = {user.pw_uid for user in pwd.getpwall()} | {group.gr_gid for group in grp.getgrall()}
-    return [number for number in range(HIGHEST, 1000, -1) if number not in taken][:count]
+    free: queue.SimpleQueue[int] = queue.SimpleQueue()
+    for user in random.Random().sample([number for number in range(LOWEST, HIGHEST) if number not in taken], count):
+        free.put(user)
+    return Users(free)
 
 
 @dataclass(frozen=True)
 class Reachable:
-    """Folders by where they lie and where an unused user finds them: ``pairs`` of the two, ``made`` to be removed."""
+    """Folders by where they lie and where an unused user finds them: ``pairs`` of the two."""
 
     pairs: tuple[tuple[Path, Path], ...]
-    made: Path | None = None
 
     def enter(self) -> None:
         """Put every folder where it can be reached, for this thread and what it starts alone."""
@@ -56,7 +82,7 @@ def reachable(folders: Sequence[Path]) -> Iterator[Reachable]:
         places = [made / str(index) for index in range(len(folders))]
         for place in places:
             place.mkdir(mode=0o755)
-        yield Reachable(tuple(zip(folders, places, strict=True)), made)
+        yield Reachable(tuple(zip(folders, places, strict=True)))
     finally:
         _remove_empty(made)
 

@@ -1,115 +1,67 @@
-"""What stands around an untrusted program: the bubblewrap command, the folders it may read, the user it runs as.
+"""What stands around untrusted programs, as one interface, and what every kind of walls gives them to run on.
 
-Starting and ending the program is in ``box``; the limits it sets itself before untrusted code runs in ``inside``.
+The kinds are in ``bubblewrap`` and ``plain``; starting, watching and ending a program is in ``box``.
 """
 
 import contextlib
+import fcntl
 import os
-import platform
 import py_compile
-import queue
 import shutil
+import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
-from runner.errors import UserError
-from runner.evaluation.sandbox.seccomp import filter_bytes
-from runner.evaluation.sandbox.users import Reachable, reachable, unused_users
+GONE = -1  # in place of a descriptor
 
 INSIDE = Path(__file__).with_name("inside")
-# a namespace package of the same name as outside, so that imports read alike
-MODULES = Path("/code/runner/evaluation/sandbox/inside")
-START = (
-    "import sys; sys.path.append('/code'); "
-    "from importlib import import_module as load; "
-    "load('runner.evaluation.sandbox.inside.' + sys.argv[1]).main(*map(int, sys.argv[2:]))"
-)
-SCRATCH_BYTES = 1 << 24
-FIXED_BYTES = 1 << 16  # for folders that hold mount points and nothing else
-INSTALL = "install it (apt-get install bubblewrap, dnf install bubblewrap or pacman -S bubblewrap)"
-UNSAFE = "or pass --unsafe-no-sandbox, which marks the results"
-ISOLATION = (
-    "--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--new-session", "--clearenv",
-    "--cap-drop", "ALL", "--uid", "65534", "--gid", "65534", "--hostname", "sandbox",
-    "--as-pid-1",  # bubblewrap waits for it, so its end is the end of all
-)  # fmt: skip
-ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "HOME": "/tmp"}
-DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")
+PACKAGE = Path("runner/evaluation/sandbox/inside")  # of the same name as outside, so that imports read alike
+PYTHON = ("-I", "-S", "-B", "-c")
+ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
 
 
 @dataclass(frozen=True)
-class Walls:
-    """The same for all programs of one call; ``users`` holds the unused users not in use, none when not root."""
+class Start:
+    """How one program is started; ``descriptors`` are for it alone, and to be closed here once it has them."""
 
-    bubblewrap: str
-    interpreter: Path
-    folders: Reachable
-    seccomp: bytes
-    users: "queue.SimpleQueue[int] | None"
-
-    @contextlib.contextmanager
-    def user(self) -> Iterator[int | None]:
-        """A user that no other running program has, or None when there is no choice."""
-        if self.users is None:
-            yield None
-            return
-        user = self.users.get()
-        try:
-            yield user
-        finally:
-            self.users.put(user)
-
-    def command(self, status: int, seccomp: int, arguments: Sequence[str]) -> list[str]:
-        """The whole command line; ``status`` and ``seccomp`` are descriptors bubblewrap writes to and reads from."""
-        environment = [word for name, value in ENVIRONMENT.items() for word in ("--setenv", name, value)]
-        return [
-            self.bubblewrap,
-            *ISOLATION,
-            *environment,
-            *self._files(),
-            *("--chdir", "/tmp", "--info-fd", str(status), "--seccomp", str(seccomp)),
-            *("--", str(self.interpreter), "-I", "-S", "-B", "-c", START, *arguments),
-        ]
-
-    def _files(self) -> list[str]:
-        """Nothing but /usr, the interpreter, the modules and four devices, read-only; one small /tmp; no /proc."""
-        (_, prefix), (_, modules) = self.folders.pairs
-        words = [*_tmpfs("/", FIXED_BYTES), "--ro-bind", "/usr", "/usr"]
-        for link in ("/lib", "/lib64", "/bin"):
-            path = Path(link)
-            if path.is_symlink():
-                words += ["--symlink", str(path.readlink()), link]
-            elif path.is_dir():
-                words += ["--ro-bind", link, link]
-        if not Path(sys.base_prefix).is_relative_to("/usr"):
-            words += ["--ro-bind", str(prefix), sys.base_prefix]
-        words += ["--ro-bind", str(modules), str(MODULES), *_tmpfs("/dev", FIXED_BYTES)]
-        for device in DEVICES:
-            words += ["--dev-bind", device, device]
-        return [*words, *_tmpfs("/tmp", SCRATCH_BYTES), "--remount-ro", "/dev", "--remount-ro", "/"]
+    command: Sequence[str]
+    environment: Mapping[str, str]
+    folder: Path
+    descriptors: tuple[int, ...]
+    user: int | None = None  # None: as whoever starts it
 
 
-@contextlib.contextmanager
-def built(boxes: int) -> Iterator[Walls]:
-    """Walls for at most ``boxes`` at a time.  Raises ``UserError`` where bubblewrap is missing or cannot work."""
-    bubblewrap = shutil.which("bwrap")
-    if bubblewrap is None:
-        raise UserError("bubblewrap (bwrap) is not installed", "looking for the sandbox", f"{INSTALL}, {UNSAFE}")
-    machine = platform.machine()
-    if sys.platform != "linux" or (machine != "x86_64" and machine != "aarch64"):
-        raise UserError(
-            f"this is {sys.platform} on {machine}", "building the sandbox", f"use Linux on x86_64 or aarch64, {UNSAFE}"
-        )
-    users: queue.SimpleQueue[int] | None = None
-    if os.geteuid() == 0:
-        users = queue.SimpleQueue()
-        for user in unused_users(boxes):
-            users.put(user)
-    with compiled_modules() as modules, reachable([Path(sys.base_prefix), modules]) as folders:
-        yield Walls(bubblewrap, _interpreter(), folders, filter_bytes(machine), users)  # type: ignore[arg-type]  # checked above
+class Walls(Protocol):
+    """The same for all programs of one call."""
+
+    @property
+    def name(self) -> str:
+        """What the user knows them by."""
+
+    @property
+    def remedy(self) -> str:
+        """What lets programs start, if they do not."""
+
+    def enter(self) -> None:
+        """Prepare the thread that calls: it may start programs then."""
+
+    def start(self, status: int, arguments: Sequence[str]) -> AbstractContextManager[Start]:
+        """A start for one program, with what no other running program has; the block is to outlast the program.
+
+        ``arguments`` are an ``inside`` module and the numbers it takes; ``status`` is the descriptor where the
+        module writes that it runs.  What stands in the pipe before that is for ``first``.
+        """
+
+    def first(self, told: bytes, process: subprocess.Popen[bytes]) -> int:
+        """A pidfd of the process with whose end the program is over, or ``GONE``."""
+
+    def kill(self, process: subprocess.Popen[bytes], first: int) -> None:
+        """End the started ``process`` and all that came of it."""
 
 
 @contextlib.contextmanager
@@ -117,20 +69,56 @@ def compiled_modules() -> Iterator[Path]:
     """A folder with the modules for the inside as bytecode: compiling them would take 10 ms of every start."""
     made = Path(tempfile.mkdtemp(prefix="sandbox-modules-", dir="/tmp"))  # every user can reach /tmp, not so any TMPDIR
     try:
-        made.chmod(0o755)
+        (made / PACKAGE).mkdir(parents=True)
         for module in INSIDE.glob("*.py"):
-            target = made / f"{module.stem}.pyc"
+            target = made / PACKAGE / f"{module.stem}.pyc"
             py_compile.compile(str(module), str(target), dfile=module.name, doraise=True)
             target.chmod(0o644)
+        for folder in (made, *(made / parent for parent in (PACKAGE, *PACKAGE.parents))):
+            folder.chmod(0o755)
         yield made
     finally:
         shutil.rmtree(made)
 
 
-def _interpreter() -> Path:
-    """The Python under this one's virtual environment, as the box sees it."""
+def interpreter() -> Path:
+    """The Python under this one's virtual environment."""
     return Path(sys.base_prefix) / "bin" / f"python{sys.version_info.major}.{sys.version_info.minor}"
 
 
-def _tmpfs(place: str, size: int) -> list[str]:
-    return ["--size", str(size), "--tmpfs", place]
+def start_code(modules: Path, preparation: str, prepared: int) -> str:
+    """What Python starts with, given an ``inside`` function, how many numbers it takes, a module and its numbers."""
+    module, _, function = preparation.partition(".")
+    package = ".".join(PACKAGE.parts)
+    return (
+        f"import sys; sys.path.append({str(modules)!r}); "
+        f"load = lambda name: __import__('{package}.' + name, fromlist=['main']); "
+        f"load({module!r}).{function}(*map(int, sys.argv[1:{1 + prepared}])); "
+        f"load(sys.argv[{1 + prepared}]).main(*map(int, sys.argv[{2 + prepared}:]))"
+    )
+
+
+def sealed(content: bytes) -> int:
+    """A file in memory that holds ``content``, read from its start, that nobody can change."""
+    descriptor = os.memfd_create("content", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    with open(descriptor, "wb", closefd=False) as file:
+        file.write(content)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    fcntl.fcntl(
+        descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
+    )
+    return descriptor
+
+
+def pidfd(process: int, parent: int) -> int:
+    """Of ``process``, or ``GONE`` when that number is no longer ``parent``'s child but nobody's, or a stranger's."""
+    try:
+        descriptor = os.pidfd_open(process)
+    except OSError:  # it is gone, or the kernel has no such descriptors
+        return GONE
+    with contextlib.suppress(OSError):
+        after_name = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+        if int(after_name[1]) == parent:
+            return descriptor
+    os.close(descriptor)
+    return GONE
