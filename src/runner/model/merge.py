@@ -37,7 +37,7 @@ BESIDE = (
     "tokenizer.model",
     "chat_template.jinja",
 )
-_HUB_FILES = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model")
+_SMALL_HUB_FILES = ("*.json", "*.jinja", "*.txt", "*.model", "README.md")
 _PEFT_PREFIX, _PEFT_A, _PEFT_B = "base_model.model.", ".lora_A.weight", ".lora_B.weight"
 
 
@@ -163,8 +163,10 @@ def read_updates(folder: Path) -> dict[str, Update]:
     return updates
 
 
-def base_folder(model: Model) -> Path:
+def base_folder(model: Model, *, weights: bool = True) -> Path:
     """The folder with every file of the base, brought from the hub's cache, or the hub, where it is not one itself.
+
+    ``weights`` False asks for its small files only.
 
     Raises ``UserError`` when it is neither here nor within reach.
     """
@@ -173,8 +175,9 @@ def base_folder(model: Model) -> Path:
         return located
     from huggingface_hub import snapshot_download
 
+    patterns = [*_SMALL_HUB_FILES, *(["*.safetensors"] if weights else [])]
     try:
-        return Path(snapshot_download(model.id, revision=model.revision, allow_patterns=list(_HUB_FILES)))
+        return Path(snapshot_download(model.id, revision=model.revision, allow_patterns=patterns))
     except (OSError, ValueError) as error:
         raise UserError(
             f"the base's files are not in the cache ({str(error).splitlines()[0]})",
@@ -282,7 +285,7 @@ def _write_index(folder: Path, files: Mapping[str, list[str]], total: int) -> No
 
 def _write_beside(recipe: Recipe, folder: Path) -> None:
     """The base's configuration, so that its own dropouts are back, in the new type; its tokenizer as it is."""
-    source = base_folder(recipe.base)
+    source = base_folder(recipe.base, weights=False)
     config = json.loads((source / CONFIG_FILE).read_text())
     for key in ("dtype", "torch_dtype"):
         config.pop(key, None)
