@@ -3,6 +3,7 @@
 What a page says is ``runner.report``'s and ``runner.search``'s.
 """
 
+import itertools
 import re
 import shlex
 import shutil
@@ -91,9 +92,15 @@ def page_of(folder: "RunFolder") -> "RunPage":
         evaluations=evaluations,
         ledger=_ledger(run),
         evaluate=evaluate,
-        again=f"runner train {_typed(folder.job_file)} --name {folder.name[:61]}-2",
+        again=f"runner train {_typed(folder.job_file)}{elsewhere} --name {_free_name(folder)}",
         next_commands=_next(run, elsewhere, "" if evaluations else evaluate),
     )
+
+
+def _free_name(folder: "RunFolder") -> str:
+    """A name for the run made again, which none has yet."""
+    names = (f"{folder.name[:60]}-{number}" for number in itertools.count(2))
+    return next(name for name in names if not (folder.root.parent / name).exists())
 
 
 def _next(run: "LoadedRun", elsewhere: str, evaluate: str) -> "tuple[Command, ...]":

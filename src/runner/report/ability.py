@@ -11,7 +11,7 @@ from runner.evaluation.results import Arm, ArmSummary, Estimate, Evaluation
 from runner.report.drawing import Plot, Shape, Size
 from runner.report.evaluated import ARM_NAMES, Evaluated
 from runner.report.lines import Heading
-from runner.report.page_parts import drawn
+from runner.report.page_parts import BROAD, drawn
 from runner.report.rows import Across, Group, Part, Row, Sign, parts_plot, rows_plot, shares_axis
 from runner.report.table import Cell, table
 from runner.report.wording import counted, percent, points, probability, sure
@@ -25,11 +25,10 @@ def ability(found: Evaluated) -> Iterator[str]:
     """The evaluation as HTML, without its answers."""
     evaluation = found.evaluation
     yield f'<p class="note">{escape(_asked(evaluation))}</p>'
-    plots = evaluation_plots(found)
-    shown = "".join(drawn(draw) for draw in plots)
-    yield f'<div class="plots">{shown}</div>'
+    yield f'<div class="plots">{"".join(drawn(draw) for draw in _plots(found))}</div>'
     paired = evaluation.paired
-    if paired is not None:
+    if paired is not None and evaluation.suite.problems:
+        yield drawn(lambda size: wins_plot(evaluation, size), BROAD)
         told = f"pass@1 changed by {points(paired.difference)} points (95 % interval)"
         told += f"; McNemar {probability(paired.p_value)}"
         yield f'<p class="note">{escape(told)}, by the first answer to each problem.</p>'
@@ -39,17 +38,23 @@ def ability(found: Evaluated) -> Iterator[str]:
 def evaluation_plots(found: Evaluated) -> tuple[Draw, ...]:
     """What to draw of an evaluation, each in any size."""
     evaluation = found.evaluation
-    draws: list[Draw] = [lambda size: pass_plot(evaluation, size)]
-    paired = evaluation.paired
-    if paired is not None and evaluation.suite.problems:
+    draws = _plots(found)
+    if evaluation.paired is not None and evaluation.suite.problems:
         draws.append(lambda size: wins_plot(evaluation, size))
-    if any(len(arm.groups) > 1 for arm in evaluation.arms):
-        draws.append(lambda size: groups_plot(evaluation, size))
-    if any(arm.failures for arm in evaluation.arms):
-        draws.append(lambda size: failures_plot(evaluation, size))
+    return tuple(draws)
+
+
+def _plots(found: Evaluated) -> list[Draw]:
+    """Those that stand side by side."""
+    evaluation = found.evaluation
+    draws: list[Draw] = [lambda size: pass_plot(evaluation, size)]
     if found.answers:
         draws.append(lambda size: lengths_plot(found, size))
-    return tuple(draws)
+    if any(len(arm.groups) > 1 for arm in evaluation.arms):
+        draws.append(lambda size: groups_plot(evaluation, size))
+    if any(arm.failures for arm in evaluation.arms if arm.arm != "native"):
+        draws.append(lambda size: failures_plot(evaluation, size))
+    return draws
 
 
 def pass_plot(evaluation: Evaluation, size: Size) -> Plot:
@@ -127,13 +132,13 @@ def lengths_plot(found: Evaluated, size: Size) -> Plot:
             low, middle, high = (lengths[round(share * (len(lengths) - 1))] for share in (0.1, 0.5, 0.9))
             shape, ink = SHAPES[arm.arm]
             told = f"{middle:,} ({low:,}-{high:,}), {percent(arm.cut_share)} cut"
-            rows.append(Group(ARM_NAMES[arm.arm], (Row(middle, told, shape, ink, (low, high), told),)))
-    cap = found.evaluation.asking.max_new_tokens
-    told = "; ".join(f"{group.name} {group.rows[0].told}" for group in rows)
-    heading = Heading(f"{slug(found.evaluation)}-lengths", "Tokens of an answer: median, middle 80 %", f"{told}.")
-    return rows_plot(
-        heading, rows, size, across=Across(max(cap, 1), "{:,.0f}".format, True), signs=_signs(found.evaluation.arms)
+            rows.append(Row(middle, told, shape, ink, (low, high), f"{ARM_NAMES[arm.arm]}: {told}"))
+    across = Across(max(found.evaluation.asking.max_new_tokens, 1), "{:,.0f}".format, True)
+    heading = Heading(
+        f"{slug(found.evaluation)}-lengths", "Answer tokens, middle 80 %", f"{'; '.join(row.tip for row in rows)}."
     )
+    signs = _signs(found.evaluation.arms)
+    return rows_plot(heading, [Group("tokens", tuple(rows))], size, across=across, signs=signs)
 
 
 def slug(evaluation: Evaluation) -> str:

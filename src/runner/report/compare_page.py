@@ -25,7 +25,7 @@ from runner.report.run_page import RunPage
 from runner.report.run_verdict import state_of
 from runner.report.summary import Command
 from runner.report.table import Cell, table
-from runner.report.wording import duration, loss, number, sure
+from runner.report.wording import counted, duration, loss, number, sure
 from runner.runs import JSON
 from runner.runs.durable import write_file
 
@@ -47,10 +47,8 @@ def compare_page_html(pages: Sequence[RunPage]) -> str:
 
 
 def _parts(pages: Sequence[RunPage]) -> Iterator[str]:
-    verdict = comparison_verdict(pages)
-    found, colon, numbers = verdict.partition(": ")
-    yield header(f"{len(pages)} {'run' if len(pages) == 1 else 'runs'} side by side", found + colon.rstrip())
-    yield f'<p class="verdict">{escape(numbers)}</p>' if colon else ""
+    name = f"{counted(len(pages), 'run')} side by side" if len(pages) > 1 else pages[0].run.summary.name
+    yield header(name, comparison_verdict(pages))
     yield runs_table(pages)
     if len(pages) > 1:
         yield f'<h2 id="differences">What differs in their jobs</h2>{differences_table(pages)}'

@@ -13,6 +13,7 @@ from runner.report.summary import Command
 
 WIDE, NARROW = Size(544, 360), Size(328, 330)
 BROAD = Size(1120, 380)  # the whole width of the page
+LONG_VERDICT = 150  # letters
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,12 @@ def document(title: str, parts: Iterable[str], *, style: str = "") -> str:
 
 
 def header(name: str, verdict: str) -> str:
-    """What the page is of, and its one sentence."""
-    return f'<header><p class="name">{escape(name)}</p><h1>{escape(verdict)}</h1></header>'
+    """What the page is of, and its one sentence: what was found, and after a colon, smaller, by which numbers."""
+    found, colon, numbers = verdict.partition(": ")
+    if len(verdict) < LONG_VERDICT or not colon:
+        found, numbers = verdict, ""
+    more = f'<span class="joint">: </span><span class="by">{escape(numbers)}</span>' if numbers else ""
+    return f'<header><p class="name">{escape(name)}</p><h1>{escape(found)}{more}</h1></header>'
 
 
 def figures(shown: Iterable[Figure]) -> str:

@@ -64,7 +64,8 @@ document.querySelectorAll("th button").forEach(button => button.addEventListener
 }));
 """
 ANSWERS = """
-.verdict { font-size: 17px; margin: -12px 0 22px; color: var(--quiet); max-width: 52em }
+h1 .by { display: block; font-size: 17px; font-weight: 400; line-height: 1.5; color: var(--quiet); margin-top: 6px;
+  max-width: 52em } h1 .joint { display: none }
 .example { border-top: 1px solid var(--grid); padding: 18px 0 6px; margin-top: 14px }
 .example h3 { margin: 0 0 8px; overflow-wrap: anywhere } .example h3 small { color: var(--quiet); font-weight: 400 }
 .example pre, .part pre { user-select: auto } .sides { display: grid; gap: 12px 28px; margin-top: 12px;
@@ -73,13 +74,15 @@ ANSWERS = """
 .good { color: var(--good) } .bad { color: var(--bad) } .detail { color: var(--quiet); font-size: 14px;
   overflow-wrap: anywhere; margin: 0 0 6px }
 pre.prose { white-space: pre-wrap; overflow-wrap: anywhere; max-height: 420px; overflow-y: auto }
+.sides pre.prose { max-height: 230px } .sides details pre.prose { max-height: 420px }
 pre.code { max-height: 520px; overflow: auto; font-size: 13.5px } code { font: inherit }
 .code .k { color: var(--early) } .code .s { color: var(--good) } .code .n { color: var(--trial) }
 .code .c { color: var(--quiet); font-style: italic }
 details { margin: 6px 0 } summary { cursor: pointer; color: var(--quiet); font-size: 14.5px; padding: 4px 0;
   overflow-wrap: anywhere }
 summary:focus-visible { outline: 2px solid var(--trial); outline-offset: 2px }
-details.part { margin: 26px 0 0 } details.part > summary { color: var(--text); font-size: 17px; font-weight: 600 }
+figure.broad { margin: 26px 0 8px } details.part { margin: 26px 0 0 }
+details.part > summary { color: var(--text); font-size: 17px; font-weight: 600 }
 .card { display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: 6px 18px; margin: 12px 0;
   font-size: 15px }
 .card dt { color: var(--quiet) } .card dd { margin: 0; overflow-wrap: anywhere; max-width: 60em }

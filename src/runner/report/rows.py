@@ -25,7 +25,8 @@ from runner.report.scales import Linear
 
 ROW, GAP, HEAD = 20.0, 12.0, 20.0  # pixels: a row, between groups, a group's name over its rows
 FOOT = 30.0
-WIDEST_NAMES = 190.0
+WIDEST_NAMES = 200.0
+BOLD_LETTER = 8.8  # pixels of a bold letter where the font is a wide one
 ROUND_SHARES = (0.05, 0.1, 0.2, 0.5, 1.0)
 Sign = tuple[Shape, str, str]
 
@@ -73,11 +74,11 @@ def rows_plot(heading: Heading, groups: Sequence[Group], size: Size, *, across: 
     bodies: list[str] = []
     for group in groups:
         if size.narrow:
-            bodies.append(text((0, y + 13), cut(group.name, size.width, STRONG_LETTER), "strong"))
+            bodies.append(text((0, y + 13), cut(group.name, size.width, BOLD_LETTER), "strong"))
             y += HEAD
         else:
             middle = y + ROW * len(group.rows) / 2 + 4
-            name = cut(group.name, area.left - 12, STRONG_LETTER)
+            name = cut(group.name, area.left - 12, BOLD_LETTER)
             bodies.append(text((area.left - 12, middle), name, "strong", anchor="end"))
         for row in group.rows:
             bodies += area.row(row, y + ROW / 2)
@@ -99,9 +100,9 @@ class _Area:
     @classmethod
     def of(cls, groups: Sequence[Group], size: Size, top: float, across: Across) -> "_Area":
         told = max((len(row.told) for group in groups for row in group.rows), default=0) * LETTER
-        names = max((len(group.name) for group in groups), default=0) * STRONG_LETTER + 14
-        left = 8.0 if size.narrow else min(names, WIDEST_NAMES)
-        return cls(left, size.width - told - 14, top, across)
+        names = max((len(group.name) for group in groups), default=0) * BOLD_LETTER + 14
+        left = 14.0 if size.narrow else min(max(names, 24.0), WIDEST_NAMES)
+        return cls(left, size.width - told - 16, top, across)
 
     def x(self, value: float) -> float:
         return self.left + min(max(value / self.across.high, 0.0), 1.0) * (self.right - self.left)

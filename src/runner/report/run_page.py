@@ -15,7 +15,7 @@ from runner.report.drawing import Plot
 from runner.report.evaluated import Evaluated
 from runner.report.examples import examples
 from runner.report.learning import learning, learning_plots
-from runner.report.page_parts import WIDE, commands, document, figures
+from runner.report.page_parts import WIDE, commands, document, figures, header
 from runner.report.page_style import ANSWERS
 from runner.report.png import write_plots
 from runner.report.run_verdict import key_figures, state_of, verdict_of
@@ -63,8 +63,9 @@ def run_page_html(page: RunPage) -> str:
 
 def _parts(page: RunPage) -> Iterator[str]:
     run = page.run
-    yield _head(page)
-    yield figures(key_figures(page.run, page.evaluations))
+    verdict = verdict_of(run, page.evaluations, page.evaluate)
+    yield header(f"run {run.summary.name}, {state_of(run)}", verdict)
+    yield figures(key_figures(run, page.evaluations))
     yield commands([*page.next_commands, *([Command(page.again, "the run again")] if page.again else [])])
     for number, found in enumerate(page.evaluations):
         yield from _evaluation(found, first=number == 0)
@@ -74,15 +75,6 @@ def _parts(page: RunPage) -> Iterator[str]:
     yield f'<h2 id="data">What it learned from</h2>{data_card(run, page.ledger)}'
     yield f'<h2 id="machine">What it ran on</h2>{machine_card(run)}'
     yield "<footer>Losses are in nats a token over the learned tokens. Intervals hold 95 %.</footer>"
-
-
-def _head(page: RunPage) -> str:
-    """The name and state, then the verdict: what was found in large letters, by which numbers under it."""
-    verdict = verdict_of(page.run, page.evaluations, page.evaluate)
-    found, colon, numbers = verdict.partition(": ")
-    more = f'<p class="verdict">{escape(numbers)}</p>' if colon else ""
-    name = f"run {page.run.summary.name}, {state_of(page.run)}"
-    return f'<header><p class="name">{escape(name)}</p><h1>{escape(found + colon.rstrip())}</h1>{more}</header>'
 
 
 def _evaluation(found: Evaluated, *, first: bool) -> Iterator[str]:

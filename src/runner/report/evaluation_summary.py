@@ -1,0 +1,145 @@
+"""The end of an evaluation on one screen: verdict, pass@k of each arm, wins and losses, failures, lengths.
+
+What was found is ``runner.evaluation``'s; its page is ``run_page``'s.
+"""
+
+import textwrap
+from collections.abc import Iterator, Sequence
+
+from runner.evaluation.results import ArmSummary, Evaluation
+from runner.report.evaluated import ARM_NAMES
+from runner.report.style import Style
+from runner.report.summary import LABEL
+from runner.report.wording import counted, duration, percent, points, probability, sure
+
+_BAR = 40
+_SIGNS = {True: ("█", "▓", "▒", "░"), False: ("#", "+", "-", ".")}
+
+
+def summary_of(evaluation: Evaluation, style: Style) -> str:
+    """Everything worth knowing of ``evaluation``, at most ``style.width`` columns wide where its names allow.
+
+    The same evaluation gives the same text; without ``style.unicode`` all of it is ASCII where its names are.
+    """
+    blocks = (
+        _verdict(evaluation, style),
+        _table(evaluation.arms, style),
+        [*_wins(evaluation, style), *_failures(evaluation.arms, style)],
+        _asked(evaluation, style),
+    )
+    return "\n\n".join("\n".join(block) for block in blocks if block)
+
+
+def _verdict(evaluation: Evaluation, style: Style) -> list[str]:
+    lines = textwrap.wrap(evaluation.verdict, style.width, break_long_words=False)
+    warning = "programs were not isolated" if evaluation.isolation == "none" else ""
+    shown = [style.ink(line, "strong") for line in lines]
+    return [*shown, style.ink(f"warning: {warning}", "mark")] if warning else shown
+
+
+def _table(arms: Sequence[ArmSummary], style: Style) -> list[str]:
+    """One line an arm: pass@k with intervals, mean tokens, share cut by the cap."""
+    ks = sorted({k for arm in arms for k in arm.pass_at})
+    head = ("", *(f"pass@{k}, 95 % interval" for k in ks), "tokens", "cut")
+    rows = [head, *(_row(arm, ks) for arm in arms)]
+    widths = [max(len(row[place]) for row in rows) for place in range(len(head))]
+    if sum(widths) + 2 * len(widths) > style.width:  # too many k for one line each
+        return _long(arms, ks, style)
+    lines = [_padded(row, widths) for row in rows]
+    rule = ("─" if style.unicode else "-") * max(map(len, lines))
+    return [style.ink(lines[0], "quiet"), style.ink(rule, "quiet"), *lines[1:]]
+
+
+def _row(arm: ArmSummary, ks: Sequence[int]) -> tuple[str, ...]:
+    found = [sure(arm.pass_at[k]) if k in arm.pass_at else "" for k in ks]
+    return (ARM_NAMES[arm.arm], *found, f"{arm.mean_tokens:,.0f}", percent(arm.cut_share))
+
+
+def _padded(row: Sequence[str], widths: Sequence[int]) -> str:
+    cells = [cell.ljust(width) if not place else cell.rjust(width) for place, (cell, width) in _with(row, widths)]
+    return "  ".join(cells).rstrip()
+
+
+def _with(row: Sequence[str], widths: Sequence[int]) -> Iterator[tuple[int, tuple[str, int]]]:
+    return enumerate(zip(row, widths, strict=True))
+
+
+def _long(arms: Sequence[ArmSummary], ks: Sequence[int], style: Style) -> list[str]:
+    """The same as one line for each arm and k."""
+    widest = max(len(ARM_NAMES[arm.arm]) for arm in arms)
+    lines = []
+    for arm in arms:
+        name = ARM_NAMES[arm.arm]
+        for k in ks:
+            if k in arm.pass_at:
+                lines.append(f"{name:{widest}}  pass@{k:<3} {sure(arm.pass_at[k]):>22}")
+                name = ""
+        lines.append(f"{'':{widest}}  {arm.mean_tokens:,.0f} tokens, {percent(arm.cut_share)} cut by the cap")
+    return [style.ink("pass@k with 95 % intervals", "quiet"), *lines]
+
+
+def _wins(evaluation: Evaluation, style: Style) -> list[str]:
+    """How many problems who solved, as a bar and in words, and how sure the difference is."""
+    paired = evaluation.paired
+    if paired is None:
+        return []
+    parts = (
+        ("both", paired.both),
+        (f"only {paired.second}", paired.only_second),
+        (f"only {paired.first}", paired.only_first),
+        ("neither", paired.neither),
+    )
+    whole = max(sum(count for _, count in parts), 1)
+    signs = _SIGNS[style.unicode]
+    bar = "".join(sign * round(_BAR * count / whole) for sign, (_, count) in zip(signs, parts, strict=True))
+    told = [f"{sign} {name} {count:,}" for sign, (name, count) in zip(signs, parts, strict=True)]
+    sure_of = f"{points(paired.difference)} points, {probability(paired.p_value)}"
+    return [
+        _label("solved by", bar[:_BAR], style),
+        *(_label("", line, style) for line in _lines(told, style)),
+        _label("difference", f"{sure_of} (of pass@1, {paired.second} less {paired.first})", style),
+    ]
+
+
+def _failures(arms: Sequence[ArmSummary], style: Style) -> list[str]:
+    lines = []
+    for arm in arms:
+        if arm.arm != "native" and arm.failures:
+            kinds = sorted(arm.failures.items(), key=lambda each: (-each[1], each[0]))
+            label = f"{ARM_NAMES[arm.arm]} failed"
+            for line in _lines([f"{count:,} {kind}" for kind, count in kinds], style):
+                lines.append(_label(label, line, style))
+                label = ""
+    return lines
+
+
+def _asked(evaluation: Evaluation, style: Style) -> list[str]:
+    """What was asked and how, and the time it took."""
+    asking, suite = evaluation.asking, evaluation.suite
+    drawn = "greedy" if asking.temperature == 0 else f"temperature {asking.temperature:g}, seed {asking.seed}"
+    parts = [
+        counted(suite.problems, "problem"),
+        f"{counted(asking.samples, 'answer')} each",
+        drawn,
+        f"at most {asking.max_new_tokens:,} tokens",
+        *(["weak tests"] if suite.weak else []),
+        *(f"{count:,} left out: {why}" for why, count in suite.skipped),
+        f"{duration(evaluation.seconds)} on {evaluation.device}",
+    ]
+    return [_label(suite.name if not n else "", line, style) for n, line in enumerate(_lines(parts, style))]
+
+
+def _lines(parts: Sequence[str], style: Style) -> list[str]:
+    """The parts joined by commas, over as many lines as the width after a label asks for."""
+    lines = [""]
+    for part in parts:
+        joined = f"{lines[-1]}, {part}" if lines[-1] else part
+        if lines[-1] and LABEL + 2 + len(joined) > style.width:
+            lines.append(part)
+        else:
+            lines[-1] = joined
+    return lines
+
+
+def _label(label: str, text: str, style: Style) -> str:
+    return f"{style.ink(f'{label:{LABEL}}', 'quiet')}  {text}"
