@@ -14,7 +14,7 @@ import runner.evaluation.generation
 from runner.cli.generate import generate, read_question, shaded
 from runner.errors import UserError
 from runner.evaluation.generation import generate as greedy
-from runner.evaluation.uses import Turn, prompt_for
+from runner.evaluation.uses import Turn, UseName, prompt_for
 from runner.report.style import Style
 from runner.runs import RunFolder
 from runner.train.inference import load_for_inference
@@ -39,8 +39,9 @@ def run(folder: RunFolder, asked: str, *words: str) -> str:
 
 def test_the_answer_is_the_models_greedy_one_in_whole(folder: RunFolder) -> None:
     loaded = load_for_inference(small_job(), folder, "final", best_device())
-    for use in (None, "tutor"):
-        prompt = prompt_for(use, QUESTION)  # type: ignore[arg-type]  # one of the uses
+    uses: tuple[UseName | None, ...] = (None, "tutor")
+    for use in uses:
+        prompt = prompt_for(use, QUESTION)
         (expected,) = greedy(loaded.model, loaded.encoder, [prompt], max_new_tokens=12)
         words = ("--as", use) if use else ()
         assert run(folder, QUESTION, "--max-new-tokens", "12", *words) == f"{expected}\n"

@@ -1,7 +1,10 @@
 """An adapter folded into its base: the same logits, the same files as any model, readable by plain transformers."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 
 from conftest import tiny_llama, tiny_starcoder2
+from fake_hub import COMMIT, ModelHub
 from runner.config.job import Lora, Model
 from runner.errors import UserError
 from runner.model.adapter import add_adapter, save_adapter
@@ -123,6 +127,7 @@ def test_the_files_are_those_of_any_model_and_dropouts_are_the_bases_own(tmp_pat
     assert found == {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json"}
     config = json.loads((tmp_path / "merged" / "config.json").read_text())
     assert (config["residual_dropout"], config["embedding_dropout"], config["attention_dropout"]) == (0.1, 0.2, 0.0)
+    assert (tmp_path / "merged" / "model.safetensors").stat().st_mode & 0o777 == 0o644
     assert config["torch_dtype"] == "bfloat16"
     assert config["architectures"] == ["Starcoder2ForCausalLM"]
     assert config["use_cache"] is True
@@ -161,6 +166,38 @@ def test_a_base_with_random_weights_is_drawn_again(tmp_path: Path) -> None:
     unmerged = saved_adapter(base, tmp_path / "adapter", rounded=True)
     merged = written(Recipe(base, tmp_path / "adapter", True, torch.float32, CPU, seed=0), tmp_path / "merged")
     torch.testing.assert_close(logits(merged), logits(unmerged), atol=2e-5, rtol=1e-5)
+
+
+HUB = """
+import sys
+from runner.config.job import Model
+from runner.errors import UserError
+from runner.model.merge import base_folder
+for name in sys.argv[2:]:
+    try:
+        folder = base_folder(Model(id=f"some/{name}", revision=sys.argv[1]), weights=False)
+        print(*sorted(path.name for path in folder.iterdir()))
+    except UserError as error:
+        print(error)
+"""
+
+
+def test_the_small_files_of_a_base_come_from_the_hub_and_then_from_its_cache(tmp_path: Path) -> None:
+    shutil.copytree("src/runner/model/tiny", tmp_path / "models" / "tiny")
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
+    environment |= {"HF_HOME": str(tmp_path / "cache")}
+
+    def ask(**settings: str) -> list[str]:
+        command = [sys.executable, "-c", HUB, COMMIT, "tiny", "missing"]
+        done = subprocess.run(command, env=environment | settings, capture_output=True, text=True, check=True)
+        return done.stdout.splitlines()
+
+    with ModelHub(tmp_path / "models").serving() as hub:
+        found, refused = ask(HF_ENDPOINT=hub.url)
+    assert found.split() == ["README.md", "config.json", "tokenizer.json", "tokenizer_config.json"]
+    assert "the base's files are not in the cache" in refused
+    assert f"revision {COMMIT}" in refused
+    assert ask(HF_HUB_OFFLINE="1")[0] == found
 
 
 def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:

@@ -1,16 +1,17 @@
 """The model card: what it says, and front matter that parses."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 
 from runner.config.job import Job
 from runner.data.template import prompt_text
-from runner.evaluation.results import ArmSummary, Asking, Estimate, Evaluation, SuiteFacts
+from runner.evaluation.results import Arm, ArmSummary, Asking, Estimate, Evaluation, SuiteFacts
 from runner.report.card import CardFacts, Exported, Form, FormMeasure, Origin, form_rows, model_card
+from runner.runs import Record
 
-RECORDS = (
+RECORDS: tuple[Record, ...] = (
     {"kind": "validation", "step": 0, "loss": 1.5, "think_loss": 1.75, "answer_loss": 1.0},
     {"kind": "passes", "step": 0, "format": "instruction", "solved": 1, "questions": 100},
     {"kind": "passes", "step": 0, "format": "native", "solved": 98, "questions": 100},
@@ -36,7 +37,7 @@ def starcoder_job(**changes: Any) -> Job:
 
 
 def facts(form: Form = "adapter", **changes: Any) -> CardFacts:
-    origin = Origin("bigcode/starcoder2-3b", "a" * 40, "bigcode-openrail-m", True, True, {"cc-by-4.0": 9000, "mit": 12})
+    origin = Origin("a" * 40, "bigcode-openrail-m", True, True, {"cc-by-4.0": 9000, "mit": 12})
     exported = Exported(form, "final", 500, "bfloat16", f"runner export my-run --form {form}")
     return replace(CardFacts(starcoder_job(), exported, origin, RECORDS, MEASURES), **changes)
 
@@ -49,6 +50,7 @@ def front_matter(card: str) -> dict[str, Any]:
 
 
 def evaluation() -> Evaluation:
+    values: tuple[tuple[Arm, float], ...] = (("base", 0.125), ("tuned", 0.5))
     arms = tuple(
         ArmSummary(
             arm=name,
@@ -61,7 +63,7 @@ def evaluation() -> Evaluation:
             mean_tokens=10.0,
             mean_trace_tokens=None,
         )
-        for name, value in (("base", 0.125), ("tuned", 0.5))
+        for name, value in values
     )
     return Evaluation(
         run="my-run",
@@ -70,7 +72,7 @@ def evaluation() -> Evaluation:
         suite=SuiteFacts("HumanEval", "humaneval", "humaneval.jsonl", "0" * 16, 164, True, ()),
         asking=Asking(1, 0.0, 1.0, 2048, 17),
         isolation="bubblewrap",
-        arms=arms,  # type: ignore[arg-type]  # the names are arms
+        arms=arms,
         paired=None,
         verdict="Tuning solved more problems than it lost.",
         made="2026-01-01T00:00:00Z",
@@ -101,10 +103,10 @@ def test_a_merged_model_is_one_of_transformers() -> None:
 
 
 def test_what_is_not_on_the_hub_is_no_link_there() -> None:
-    origin = Origin("/models/tiny", None, "", False, False, {})
+    origin = Origin(None, "", False, False, {})
     values = front_matter(model_card(facts(origin=origin)))
     assert values.keys() == {"library_name", "pipeline_tag", "tags"}
-    card = model_card(facts(origin=origin))
+    card = model_card(facts(origin=origin, job=starcoder_job(model={"id": "/models/tiny"})))
     assert "No licence is stated beside the base" in card
     assert "none is recorded" in card
     assert "from_pretrained('/models/tiny', quantization_config=nf4)" in card
@@ -130,6 +132,8 @@ def test_losses_before_and_after_are_those_of_the_exported_step() -> None:
 
 
 def test_forms_are_told_with_their_difference_to_as_trained() -> None:
+    same = (FormMeasure("adapter", 0.7, 1), FormMeasure("merged-nf4", 0.69999, 1))
+    assert form_rows(same)[1][3] == "+0.0000"
     assert form_rows(MEASURES) == [
         ("adapter", "0.7000", "47.0", ""),
         ("merged-nf4", "0.7013", "6,060.0", "+0.0013"),
@@ -149,12 +153,14 @@ def test_evaluations_are_told_with_intervals_and_their_weakness() -> None:
 
 
 def test_the_code_of_the_card_compiles_and_names_base_and_revision() -> None:
-    for form in ("adapter", "merged-16bit"):
-        card = model_card(facts(form))  # type: ignore[arg-type]  # both are forms
+    for form in get_args(Form):
+        card = model_card(facts(form))
         code = card.partition("```python\n")[2].partition("```")[0]
         compile(code, "card", "exec")
         if form == "adapter":
             assert f"'bigcode/starcoder2-3b', revision='{'a' * 40}', quantization_config=nf4" in code
+    embedded = model_card(facts(job=starcoder_job(model={"id": "builtin:tiny-starcoder2"})))
+    assert "from_pretrained(locate('builtin:tiny-starcoder2')" in embedded
     plain = starcoder_job(model={"id": "bigcode/starcoder2-3b", "quantization": "none"})
     assert "BitsAndBytes" not in model_card(facts(job=plain))
     assert "vllm serve FOLDER" in model_card(facts("merged-16bit"))

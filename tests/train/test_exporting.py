@@ -127,6 +127,17 @@ def test_a_fully_trained_model_is_exported_as_it_is_saved(full: Subject, data: P
         check_form(full, "adapter")
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("resident", ["dequantized", "nf4"])
+def test_a_gpu_gives_every_form_the_loss_of_a_cpu(subject: Subject, data: PreparedData, resident: str) -> None:
+    there = replace(subject, device=torch.device("cuda", 0), job=small_job(model__resident=resident))
+    for mine, theirs in zip(
+        measure_forms(there, data.validation), measure_forms(subject, data.validation), strict=True
+    ):
+        assert (mine.form, mine.bytes) == (theirs.form, theirs.bytes)
+        assert mine.loss == pytest.approx(theirs.loss, abs=0.03)  # 16 bits against float32
+
+
 def test_a_form_that_the_run_has_not_is_refused(subject: Subject) -> None:
     with pytest.raises(UserError, match="has no form full: it trained an adapter"):
         check_form(subject, "full")

@@ -26,7 +26,7 @@ DType: TypeAlias = Literal["bfloat16", "float16", "float32"]
 
 EXPORTS = "export"  # in the run's folder
 GGUF_TYPES = {"bfloat16": "bf16", "float16": "f16", "float32": "f32"}
-GGUF_EFFECT = "the last of them for llama.cpp, with the line that converts it"
+GGUF_EFFECT = "merged-16bit for llama.cpp, with the line that converts it"
 
 
 def export(

@@ -26,6 +26,7 @@ from runner.model.source import locate
 SHARD_BYTES = 4 << 30  # of one file; a file's tensors are in memory together
 ONE_FILE, INDEX_FILE = "model.safetensors", "model.safetensors.index.json"
 CONFIG_FILE = "config.json"
+READABLE = 0o644  # safetensors makes files for their owner alone, and servers run as somebody else
 BESIDE = (
     "generation_config.json",
     "tokenizer.json",
@@ -132,6 +133,7 @@ def write_merged(
             if progress is not None:
                 progress("merge", done, len(tensors.shapes))
         save_file(held, folder / file, metadata={"format": "pt"})
+        (folder / file).chmod(READABLE)
     if len(files) > 1:
         _write_index(folder, files, _bytes(tensors.shapes.values(), recipe.dtype))
     _write_beside(recipe, folder)

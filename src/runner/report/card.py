@@ -51,10 +51,9 @@ class FormMeasure:
 class Origin:
     """Where the base and the data come from: licences as stated, and whether their ids are the hub's.
 
-    ``base`` is what the loading code names; ``data_licences`` counts kept rows by licence, empty where none is known.
+    ``data_licences`` counts kept rows by licence, empty where none is known.
     """
 
-    base: str
     revision: str | None
     licence: str
     base_on_hub: bool
@@ -108,7 +107,7 @@ def form_rows(measures: Sequence[FormMeasure]) -> list[tuple[str, str, str, str]
     for measure in measures:
         loss = "not measured" if measure.loss is None else f"{measure.loss:.4f}"
         known = measure.loss is not None and first is not None and measure is not measures[0]
-        difference = f"{(measure.loss or 0.0) - (first or 0.0):+.4f}" if known else measure.why
+        difference = f"{round((measure.loss or 0.0) - (first or 0.0), 4) + 0.0:+.4f}" if known else measure.why
         rows.append((measure.form, loss, f"{measure.bytes / 1e6:,.1f}", difference))
     return rows
 
@@ -245,7 +244,8 @@ def _usage(facts: CardFacts) -> str:
 
 def _adapter_code(facts: CardFacts) -> str:
     origin, job = facts.origin, facts.job
-    arguments = [repr(origin.base)]
+    embedded = job.model.id.startswith("builtin:")
+    arguments = [f"locate({job.model.id!r})" if embedded else repr(job.model.id)]
     imports = ["from transformers import AutoModelForCausalLM, AutoTokenizer"]
     if origin.revision:
         arguments.append(f"revision={origin.revision!r}")
@@ -262,7 +262,8 @@ def _adapter_code(facts: CardFacts) -> str:
     else:
         setting = ""
         arguments.append("dtype='auto'")
-    lines += [*imports, "", *([setting] if setting else [])]
+    lines += [*imports, *(["from runner.model.source import locate"] if embedded else [])]
+    lines += ["", *([setting] if setting else [])]
     lines += [
         f"tokenizer = AutoTokenizer.from_pretrained({tokenizer})",
         f"base = AutoModelForCausalLM.from_pretrained({', '.join(arguments)})",

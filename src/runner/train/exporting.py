@@ -140,12 +140,10 @@ def is_export(target: Path) -> bool:
 def origin_of(subject: Subject, data_licences: Mapping[str, int]) -> Origin:
     """Where the base and the data of ``subject`` come from; ``data_licences`` counts rows by licence."""
     model, data = as_trained(subject.job, subject.folder).model, subject.job.data
-    located = locate(model.id)
     return Origin(
-        base=located,
         revision=model.revision,
         licence=base_licence(model),
-        base_on_hub=not Path(located).is_dir(),
+        base_on_hub=not Path(locate(model.id)).is_dir(),
         data_on_hub=not data.id.startswith("builtin:") and not Path(data.id).expanduser().exists(),
         data_licences=data_licences,
     )

@@ -5,6 +5,7 @@ Prompts and sampling are ``runner.evaluation``'s; what is made of the weights fo
 
 import json
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -136,7 +137,9 @@ def check_base(path: Path, model: Model) -> None:
 def _with_adapter(base: nn.Module, path: Path, device: torch.device) -> nn.Module:
     from peft import PeftModel
 
-    model: nn.Module = PeftModel.from_pretrained(base, str(path), autocast_adapter_dtype=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what PEFT and transformers will rename
+        model: nn.Module = PeftModel.from_pretrained(base, str(path), autocast_adapter_dtype=False)
     for name, parameter in model.named_parameters():
         if ".lora_" in name:
             parameter.data = parameter.data.to(device=device, dtype=compute_dtype(device))
