@@ -1,39 +1,66 @@
-"""Whether bubblewrap works here, asked once, and the mark of the tests that need it.
+"""Whether bubblewrap works here, the marks of the tests that need it, and Python as an ordinary user.
 
 Attacks and cheats are in their own modules.
 """
 
-import functools
+import json
 import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+import runner
 from runner.errors import UserError
-from runner.evaluation.sandbox import check_sandbox
+from runner.evaluation.sandbox import sandbox_works
+from runner.evaluation.sandbox.users import reachable
 
-
-@functools.cache
-def why_not() -> str:
-    """Empty when the sandbox works here."""
-    try:
-        check_sandbox()
-    except UserError as error:
-        return str(error)
-    return ""
-
-
-needs_sandbox = pytest.mark.skipif(bool(why_not()), reason=f"no sandbox here: {why_not()}")
+needs_sandbox = pytest.mark.skipif(sandbox_works() is not None, reason=f"no sandbox here: {sandbox_works()}")
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+with_and_without = pytest.mark.parametrize("walls", [pytest.param("bubblewrap", marks=needs_sandbox), "none"])
+
+SYSTEM_PYTHON = Path(f"/usr/bin/python{sys.version_info.major}.{sys.version_info.minor}")
+PACKAGES, SOURCE = Path(pytest.__file__).parents[1], Path(runner.__file__).parents[1]
+ORDINARY = 64_123
+needs_ordinary = pytest.mark.skipif(
+    os.geteuid() != 0 or not SYSTEM_PYTHON.exists(), reason="no other user, or no Python that every user can reach"
+)
 
 
-def commands() -> list[bytes]:
-    """The command line of every process of this machine."""
-    found = []
-    for file in Path("/proc").glob("[0-9]*/cmdline"):
+def as_ordinary_user(code: str, asked: object, environment: dict[str, str]) -> object:
+    """What ``code`` prints, as JSON, given ``asked`` as JSON; run by Python as a user with no rights."""
+    with reachable([PACKAGES, SOURCE]) as folders, ThreadPoolExecutor(1) as thread:
         try:
-            found.append(file.read_bytes())
-        except OSError:  # it ended meanwhile
+            thread.submit(folders.enter).result()
+        except UserError as error:
+            pytest.skip(str(error))
+        done = thread.submit(
+            subprocess.run,
+            [SYSTEM_PYTHON, "-c", code],
+            input=json.dumps(asked),
+            env={"PYTHONPATH": ":".join(str(there) for _, there in folders.pairs), "PATH": "/usr/bin:/bin"}
+            | environment,
+            user=ORDINARY,
+            group=ORDINARY,
+            extra_groups=[],
+            capture_output=True,
+            text=True,
+            cwd="/",
+        ).result()
+    assert done.returncode == 0, done.stderr
+    found: object = json.loads(done.stdout)
+    return found
+
+
+def processes() -> list[bytes]:
+    """The command line and the environment of every process of this machine."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            found.append((folder / "cmdline").read_bytes() + (folder / "environ").read_bytes())
+        except OSError:  # it ended meanwhile, or is another user's
             continue
     assert found
     return found

@@ -22,7 +22,8 @@ GONE = -1  # in place of a descriptor
 INSIDE = Path(__file__).with_name("inside")
 PACKAGE = Path("runner/evaluation/sandbox/inside")  # of the same name as outside, so that imports read alike
 PYTHON = ("-I", "-S", "-B", "-c")
-ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
+# glibc would set 64 MiB of address space aside for many a thread, and how many hangs on the cores that it sees
+ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "MALLOC_ARENA_MAX": "1"}
 
 
 @dataclass(frozen=True)
