@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from runner.cli import bench, data, doctor, fetch, plan, runs, schema, search, train
+from runner.cli import bench, data, doctor, evaluate, export, fetch, generate, plan, report, runs, schema, search, train
 from runner.errors import Interrupted, JobFileError, RunnerError, Stopped
 
 INTERRUPTED = 130
@@ -38,6 +38,11 @@ for command in (
     bench.bench,
     data.data,
     fetch.fetch,
+    evaluate.evaluate,
+    report.compare,
+    report.report,
+    generate.generate,
+    export.export,
     runs.runs,
     runs.show,
     doctor.doctor,

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from runner.errors import UserError
 from runner.runs.durable import write_file
@@ -16,6 +16,8 @@ Arm: TypeAlias = Literal["base", "tuned", "native"]
 """base: the untuned model, asked as in training.  tuned: with the run's weights, the same prompts.  native: the
 untuned model with the problem as text to continue, so that knowing the format is not taken for ability."""
 Isolation: TypeAlias = Literal["bubblewrap", "none"]
+
+Row = TypeVar("Row", "Graded", "Asked")
 
 RESULT_FILE, ANSWERS_FILE, PROBLEMS_FILE = "result.json", "answers.jsonl", "problems.jsonl"
 PASSED = "passed"
@@ -168,12 +170,12 @@ def read_evaluation(folder: Path) -> Evaluation:
 
 def read_answers(folder: Path) -> tuple[Graded, ...]:
     """The answers.  Raises ``UserError`` when they are missing or damaged."""
-    return tuple(Graded(**plain) for plain in _read_lines(folder / ANSWERS_FILE))
+    return tuple(_read_lines(folder / ANSWERS_FILE, Graded))
 
 
 def read_problems(folder: Path) -> tuple[Asked, ...]:
     """The problems.  Raises ``UserError`` when they are missing or damaged."""
-    return tuple(Asked(**plain) for plain in _read_lines(folder / PROBLEMS_FILE))
+    return tuple(_read_lines(folder / PROBLEMS_FILE, Asked))
 
 
 def evaluations_in(folder: Path) -> tuple[Path, ...]:
@@ -185,10 +187,10 @@ def _lines(rows: Sequence[Graded] | Sequence[Asked]) -> bytes:
     return "".join(json.dumps(asdict(row)) + "\n" for row in rows).encode()
 
 
-def _read_lines(file: Path) -> list[Any]:
+def _read_lines(file: Path, kind: type[Row]) -> list[Row]:
     try:
-        return [json.loads(line) for line in file.read_text().splitlines()]
-    except (OSError, ValueError) as error:
+        return [kind(**json.loads(line)) for line in file.read_text().splitlines()]
+    except (OSError, ValueError, TypeError) as error:
         raise _damaged(file, error) from error
 
 

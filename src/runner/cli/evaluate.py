@@ -1,0 +1,247 @@
+"""``runner evaluate``: what a run's model can do, before and after, on the problems that are named.
+
+Evaluating is ``runner.evaluation``'s, showing it ``runner.report``'s.
+"""
+
+import shlex
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from runner.cli.options import CACHE, RUNS, Storage
+from runner.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from runner.cli.ticker import Ticker
+    from runner.config.job import Job
+    from runner.evaluation.evaluate import Limits
+    from runner.evaluation.problems import Suite
+    from runner.evaluation.results import Asking
+    from runner.runs import RunFolder
+    from runner.train.inference import InferenceModel, Weights
+
+HELD_OUT = "held-out"
+EVALUATIONS = "evaluations"
+QUESTIONS = 200  # held-out questions asked where no limit is given
+SHOWN_FAILURES = 10
+ROOM = 0.5  # of the free memory that keys and values may take
+MOST_AT_ONCE = {"cpu": 64, "cuda": 128}
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the command line asks, as far as it says."""
+
+    suites: tuple[str, ...]
+    limit: int | None
+    split: str | None
+    weights: "Weights"
+    max_new_tokens: int | None
+    batch: int | None
+
+
+def evaluate(
+    run: Annotated[str | None, typer.Argument(metavar="RUN", help="Name of a run.", show_default=False)] = None,
+    suite: Annotated[
+        list[str] | None,
+        typer.Option("--suite", metavar="FILE", help=f"Problems in JSONL, or {HELD_OUT}, which is asked if none is."),
+    ] = None,
+    limit: Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="Problems asked of a suite.")] = None,
+    split: Annotated[str | None, typer.Option("--split", metavar="NAME", help="Split of MBPP: test, train.")] = None,
+    samples: Annotated[int, typer.Option("--samples", metavar="N", min=1, help="Answers to each problem.")] = 1,
+    temperature: Annotated[
+        float | None, typer.Option("--temperature", min=0.0, help="0 is greedy; 0.8 where there are several samples.")
+    ] = None,
+    top_p: Annotated[float, typer.Option("--top-p", min=0.01, max=1.0, help="Share of probability drawn from.")] = 0.95,
+    max_new_tokens: Annotated[
+        int | None, typer.Option("--max-new-tokens", metavar="N", min=1, help="Longest answer; data.max_length if not.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Seed of the draws.")] = 17,
+    weights: Annotated[Literal["final", "best"], typer.Option(help="Which weights of the run.")] = "final",
+    batch: Annotated[int | None, typer.Option("--batch", metavar="N", min=1, help="Answers at once.")] = None,
+    timeout: Annotated[float, typer.Option("--timeout", metavar="S", min=0.1, help="Seconds of a program.")] = 4.0,
+    reference: Annotated[
+        Path | None, typer.Option("--reference", metavar="FILE", help="Score the reference solutions of a suite.")
+    ] = None,
+    unsafe: Annotated[
+        bool, typer.Option("--unsafe-no-sandbox", help="Run programs with limits only; the results say so.")
+    ] = False,
+    storage: Storage = None,
+) -> None:
+    """Ask a run's base and its tuned model the same problems, run their programs, and compare.
+
+    Programs run under bubblewrap, without network.  --reference FILE needs no run: it scores a suite's own solutions.
+    """
+    from runner.cli.ticker import Ticker
+    from runner.evaluation.evaluate import Limits
+    from runner.evaluation.results import Asking
+    from runner.evaluation.sandbox import check_sandbox
+
+    if not unsafe:
+        check_sandbox()
+    limits = Limits(batch or 1, timeout, "none" if unsafe else "bubblewrap")
+    ticker = Ticker(sys.stderr)
+    if reference is not None:
+        _score_references(reference, limit, split, limits, ticker)
+        return
+    if run is None:
+        raise UserError("no run is named", "runner evaluate RUN", "runner runs lists them; --reference FILE needs none")
+    drawn = (0.8 if samples > 1 else 0.0) if temperature is None else temperature
+    asking = Asking(samples, drawn, top_p if drawn else 1.0, max_new_tokens or 0, seed)
+    wish = Wish(tuple(suite or (HELD_OUT,)), limit, split, weights, max_new_tokens, batch)
+    _evaluate(run, Path(storage or RUNS).expanduser(), wish, asking, limits, ticker)
+
+
+def _evaluate(run: str, storage: Path, wish: Wish, asking: "Asking", limits: "Limits", ticker: "Ticker") -> None:
+    """Every suite in turn; what is found is kept as soon as a suite is done."""
+    from dataclasses import replace
+
+    import torch
+
+    from runner.config.job import Job
+    from runner.evaluation.evaluate import About, evaluate
+    from runner.evaluation.results import write_evaluation
+    from runner.plan import present_device
+    from runner.report import style_of
+    from runner.report.evaluation_summary import summary_of
+    from runner.runs import load_run
+    from runner.train.inference import load_for_inference
+
+    folder = load_run(storage, run).folder
+    job = Job.model_validate(load_run(storage, run).job)
+    suites = list(_suites(job, wish))
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    ticker.show(f"loading {job.model.id} and the {wish.weights} weights of {run}")
+    subject = load_for_inference(job, folder, wish.weights, device)
+    ticker.clear()
+    for suite in suites:
+        asking = replace(asking, max_new_tokens=wish.max_new_tokens or job.data.max_length)
+        fitting, longest = _fitting(suite, subject, asking.max_new_tokens)
+        chosen = replace(limits, batch=wish.batch or _batch(subject, longest, len(fitting.problems) * asking.samples))
+        about = About(run, job.model.id, wish.weights, present_device().name, shlex.join(["runner", *sys.argv[1:]]))
+        found = evaluate(subject, fitting, asking, chosen, about, ticker)
+        kept = folder.inside(EVALUATIONS, evaluation_name(suite.name, asking.samples, wish.weights))
+        write_evaluation(kept, found.evaluation, found.answers, found.asked)
+        typer.echo(f"{summary_of(found.evaluation, style_of(sys.stdout))}\n")
+        typer.echo(f"in {kept}")
+    _show_page(folder)
+
+
+def evaluation_name(suite: str, samples: int, weights: str) -> str:
+    """The folder of an evaluation: of the same suite, samples and weights there is one, the newest."""
+    return suite + ("" if samples == 1 else f"-x{samples}") + ("" if weights == "final" else f"-{weights}")
+
+
+def _suites(job: "Job", wish: Wish) -> "Iterator[Suite]":
+    from runner.evaluation.suites import read_suite
+
+    for name in wish.suites:
+        if name == HELD_OUT:
+            yield held_out_suite(job, wish.limit or QUESTIONS)
+        else:
+            yield read_suite(Path(name).expanduser(), limit=wish.limit, split=wish.split)
+
+
+def held_out_suite(job: "Job", limit: int) -> "Suite":
+    """The first held-out questions of the job's own data: with hidden tests where it is built in, else weak."""
+    from runner.data.questions import rows
+    from runner.evaluation.suites import built_in_suite, statement_suite
+    from runner.train.assembly import load_data
+    from runner.train.passes import HAS_HIDDEN_TESTS
+
+    if job.data.id == HAS_HIDDEN_TESTS:
+        # more than the loss was measured on: none shares its sequence of operations with a training question
+        return built_in_suite([row["id"] for row in rows("validation", limit, job.data.seed)])
+    encoder, data = load_data(job, cache=CACHE.expanduser())
+    from runner.data.template import statement_in
+
+    found: list[tuple[str, str, str]] = []
+    for number in range(data.validation.documents):
+        document = data.validation.document(number)
+        statement = statement_in(encoder.decode(document.ids[: document.prompt_length].tolist()))
+        if statement is not None:
+            found.append((document.question_id, statement, ""))
+    if not found:
+        raise UserError(
+            "the run's data has no questions, only text", f"data.id {job.data.id}", "name a suite with --suite"
+        )
+    return statement_suite(HELD_OUT, job.data.id, found[:limit])
+
+
+def _fitting(suite: "Suite", subject: "InferenceModel", max_new_tokens: int) -> "tuple[Suite, int]":
+    """The problems whose prompts leave room for an answer, and the tokens of the longest with its answer."""
+    from dataclasses import replace
+
+    from runner.data.template import prompt_text
+    from runner.plan import read_positions
+
+    positions = read_positions(subject.job.model)
+    prompts = [[prompt_text(p.statement), p.native.text if p.native else ""] for p in suite.problems]
+    lengths = [max(map(len, subject.encoder.encode(pair))) for pair in prompts]
+    kept = [place for place, length in enumerate(lengths) if not positions or length + max_new_tokens <= positions]
+    if not kept:
+        raise UserError(
+            f"no problem leaves room for an answer of {max_new_tokens:,} tokens: the model has {positions:,} positions",
+            suite.source,
+            "lower --max-new-tokens",
+        )
+    left_out = len(lengths) - len(kept)
+    skipped = (*suite.skipped, (f"no room for an answer of {max_new_tokens:,} tokens", left_out))
+    fitting = replace(suite, problems=tuple(suite.problems[place] for place in kept))
+    longest = max(lengths[place] for place in kept) + max_new_tokens
+    return (replace(fitting, skipped=skipped) if left_out else fitting), longest
+
+
+def _batch(subject: "InferenceModel", tokens: int, answers: int) -> int:
+    """Answers at once: as many as find room for their keys and values of ``tokens`` each, and no more than pays."""
+    from runner.plan import present_device
+
+    room = ROOM * present_device().free_gib * 2**30
+    most = MOST_AT_ONCE[subject.device.type]
+    return max(1, min(most, answers, int(room / _cache_bytes(subject.model, tokens))))
+
+
+def _cache_bytes(model: "nn.Module", tokens: int) -> int:
+    """What keys and values of ``tokens`` tokens take in all layers of ``model``."""
+    from typing import Any
+
+    from runner.model.adapter import causal_lm
+
+    lm: Any = causal_lm(model)
+    config = lm.config
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return int(2 * config.num_hidden_layers * heads * width * tokens * next(lm.parameters()).element_size())
+
+
+def _score_references(file: Path, limit: int | None, split: str | None, limits: "Limits", ticker: "Ticker") -> None:
+    """Run the reference solutions of ``file``; ``UserError`` if one fails, for then no score of the suite counts."""
+    from runner.evaluation.evaluate import grade_references
+    from runner.evaluation.suites import read_suite
+
+    suite = read_suite(file.expanduser(), limit=limit, split=split)
+    judged = grade_references(suite, limits, ticker)
+    failed = [(problem, verdict) for problem, verdict in judged if not verdict.passed]
+    typer.echo(f"{suite.name}, {suite.format}, {len(suite.problems):,} problems of {suite.source}")
+    for reason, count in suite.skipped:
+        typer.echo(f"  left out: {count:,} {reason}")
+    typer.echo(f"reference solutions: {len(judged) - len(failed):,} of {len(judged):,} pass")
+    for problem, verdict in failed[:SHOWN_FAILURES]:
+        typer.echo(f"  {problem.id}: {verdict.outcome}; {verdict.detail}")
+    if failed:
+        raise UserError(
+            f"{len(failed):,} of {len(judged):,} reference solutions fail", str(file), "mend the suite before using it"
+        )
+
+
+def _show_page(folder: "RunFolder") -> None:
+    from runner.cli.report import write_report
+
+    page = write_report(folder)
+    typer.echo(f"page {page}")
