@@ -9,6 +9,8 @@ import pytest
 from runner.data.questions import question_of, rows
 from runner.evaluation import passes
 from runner.evaluation.passes import Missing, count_native_passes, count_passes, extract_code
+from runner.evaluation.sandbox import Isolation, Program, Verdict
+from runner.train.passes import record_of
 
 IDS = tuple(row["id"] for row in rows("validation", 24, 17))
 
@@ -65,10 +67,11 @@ def test_every_kind_of_failure_has_its_name(monkeypatch: pytest.MonkeyPatch) -> 
             block.format("def solve(*_):\n    return 'no'"),
             block.format("def solve(*_):\n    return 1 // 0"),
             block.format("def solve(*_):\n    while True: pass"),
+            block.format("def solve(*_):\n    return bytearray(1 << 33)"),
         ],
     )
-    counted = count(IDS[:6])
-    kinds = ("no think close", "no code", "syntax", "wrong answer", "exception", "timeout")
+    counted = count(IDS[:7])
+    kinds = ("no think close", "no code", "syntax", "wrong answer", "exception", "timeout", "memory")
     assert counted.solved == 0
     assert [answer.outcome for answer in counted.answers] == list(kinds)
     assert counted.failures == dict.fromkeys(sorted(kinds), 1)
@@ -77,6 +80,29 @@ def test_every_kind_of_failure_has_its_name(monkeypatch: pytest.MonkeyPatch) -> 
 def test_an_answer_to_another_question_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     answering(monkeypatch, [body(question_id) for question_id in (*IDS[1:], IDS[0])])
     assert count().solved == 0
+
+
+@pytest.mark.parametrize("reason", [None, "bubblewrap (bwrap) is not installed"])
+def test_programs_run_behind_walls_where_there_are_some_and_the_count_says_so(
+    reason: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built: list[Isolation] = []
+
+    def run(programs: Sequence[Program], *, walls: Isolation) -> list[Verdict]:
+        built.append(walls)
+        return [Verdict("passed")] * len(programs)
+
+    answering(monkeypatch, [body(question_id) for question_id in IDS])
+    monkeypatch.setattr(passes, "sandbox_works", lambda: reason)
+    monkeypatch.setattr(passes, "run_programs", run)
+    assert count().isolation == built[0] == ("none" if reason else "bubblewrap")
+
+
+def test_the_record_of_a_run_says_what_programs_ran_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    answering(monkeypatch, [body(question_id) for question_id in IDS])
+    monkeypatch.setattr(passes, "sandbox_works", lambda: "none here")
+    recorded = record_of(count(), 500, "instruction")
+    assert (recorded["solved"], recorded["isolation"]) == (24, "none")
 
 
 @pytest.mark.parametrize(

@@ -42,10 +42,11 @@ def record_passes(
     with padded_attention(causal_lm(model)):
         for prompt, count in (AFTER if step else BEFORE).items():
             counted = count(model, encoder, ids, max_new_tokens=job.evaluation.max_new_tokens)
-            reporter.record(_record(counted, step, prompt))
+            reporter.record(record_of(counted, step, prompt))
 
 
-def _record(count: PassCount, step: int, prompt: str) -> dict[str, JSON]:
+def record_of(count: PassCount, step: int, prompt: str) -> dict[str, JSON]:
+    """What the run's metrics say of ``count``, made before training step ``step`` with ``prompt``'s format."""
     return {
         "kind": "passes",
         "step": step,

@@ -4,12 +4,18 @@ Escapes from the box are in ``test_escapes``.
 """
 
 import pytest
-from walled import needs_sandbox
+from walled import needs_sandbox, with_and_without
 
 from runner.data.questions import Test
-from runner.evaluation.sandbox import AssertedProgram, CallProgram, Example, Program, ScriptProgram, run_programs
-
-pytestmark = needs_sandbox
+from runner.evaluation.sandbox import (
+    AssertedProgram,
+    CallProgram,
+    Example,
+    Isolation,
+    Program,
+    ScriptProgram,
+    run_programs,
+)
 
 ALWAYS_EQUAL = (
     "class A({base}):\n    __hash__ = object.__hash__\n"
@@ -89,10 +95,19 @@ def forms(code: str) -> list[Program]:
     return [*asserted, CallProgram(code, CALLED, "f"), ScriptProgram(code + "print(f(2))\n", (Example("", "4"),))]
 
 
-def test_the_right_answer_passes_in_every_form() -> None:
-    assert [v.outcome for v in run_programs(forms(F.format("n * n")))] == ["passed"] * 7
+@with_and_without
+def test_the_right_answer_passes_in_every_form(walls: Isolation) -> None:
+    assert [v.outcome for v in run_programs(forms(F.format("n * n")), walls=walls)] == ["passed"] * 7
 
 
+def test_these_cheats_do_not_pass_without_walls_either() -> None:
+    programs = {cheat: forms(code) for cheat, code in CHEATS.items()}
+    verdicts = iter(run_programs([form for each in programs.values() for form in each], timeout_s=2.0, walls="none"))
+    passed = {cheat: [next(verdicts).passed for _ in each] for cheat, each in programs.items()}
+    assert {cheat for cheat, forms_of_it in passed.items() if any(forms_of_it)} == set()
+
+
+@needs_sandbox
 @pytest.mark.parametrize("cheat", CHEATS)
 def test_a_cheat_does_not_pass(cheat: str) -> None:
     verdicts = run_programs(forms(CHEATS[cheat]), timeout_s=2.0)
@@ -100,18 +115,23 @@ def test_a_cheat_does_not_pass(cheat: str) -> None:
     assert not [form for form, verdict in enumerate(verdicts) if verdict.passed]
 
 
-def test_a_program_that_ends_its_own_test_is_told_from_one_that_fails() -> None:
+@with_and_without
+def test_a_program_that_ends_its_own_test_is_told_from_one_that_fails(walls: Isolation) -> None:
     codes = ("import os\nos._exit(0)", F.format("0"))
-    ended, wrong = run_programs([AssertedProgram(code, ASSERTIONS[0], ("f",)) for code in codes])
+    ended, wrong = run_programs([AssertedProgram(code, ASSERTIONS[0], ("f",)) for code in codes], walls=walls)
     assert (ended.outcome, wrong.outcome) == ("exception", "wrong answer")
 
 
-def test_swallowed_errors_of_the_test_code_do_not_hide_the_end_of_the_program() -> None:
+@with_and_without
+def test_swallowed_errors_of_the_test_code_do_not_hide_the_end_of_the_program(walls: Isolation) -> None:
     tests = "try:\n    f(2)\nexcept Exception:\n    pass\n"
-    assert not run_programs([AssertedProgram("import os\ndef f(n):\n    os._exit(0)", tests, ("f",))])[0].passed
+    assert not run_programs([AssertedProgram("import os\ndef f(n):\n    os._exit(0)", tests, ("f",))], walls=walls)[
+        0
+    ].passed
 
 
-def test_test_code_that_leaves_early_is_no_pass() -> None:
+@with_and_without
+def test_test_code_that_leaves_early_is_no_pass(walls: Isolation) -> None:
     tests = "import os, sys\n{}\nassert f(2) == 4\n"
     programs = [AssertedProgram(F.format("0"), tests.format(end), ("f",)) for end in ("sys.exit(0)", "os._exit(0)")]
-    assert not [verdict for verdict in run_programs(programs) if verdict.passed]
+    assert not [verdict for verdict in run_programs(programs, walls=walls) if verdict.passed]

@@ -107,7 +107,7 @@ def test_without_walls_root_becomes_a_user_that_nobody_is() -> None:
 @needs_root
 def test_without_walls_a_user_gets_at_python_in_a_folder_that_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plain, "open_to_all", lambda _folder: False)
-    assert run("import fractions, _json, decimal\n" + RIGHT).passed
+    assert run("import fractions, _json, collections.abc, unittest\n'x'.encode('latin-1')\n" + RIGHT).passed
     assert "/proc/self/fd/" in printed("import fractions; print(fractions.__file__)")
 
 

@@ -43,7 +43,11 @@ def give_up(user: int, library: int, seccomp: int) -> None:
 
 def _become(user: int, library: int) -> None:
     if library != -1:
-        sys.path[:] = [path.replace(sys.base_prefix, f"/proc/self/fd/{library}", 1) for path in sys.path]
+        packages = [
+            module.__path__ for module in sys.modules.values() if isinstance(getattr(module, "__path__", 0), list)
+        ]
+        for folders in (sys.path, *packages):
+            folders[:] = [folder.replace(sys.base_prefix, f"/proc/self/fd/{library}", 1) for folder in folders]
     try:
         os.setgroups([])
         os.setresgid(user, user, user)
