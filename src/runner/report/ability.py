@@ -170,7 +170,8 @@ def _asked(evaluation: Evaluation) -> str:
         f"{counted(suite.problems, 'problem')}, {counted(asking.samples, 'answer')} each, {drawn_how}, at most "
         f"{asking.max_new_tokens:,} tokens; the {evaluation.weights} weights."
     )
-    return told + (" The tests are weak: passing them means little." if suite.weak else "")
+    told += " The tests are weak: passing them means little." if suite.weak else ""
+    return told + (" Programs ran without isolation." if evaluation.isolation == "none" else "")
 
 
 def _changes(found: Evaluated) -> str:

@@ -4,7 +4,7 @@ What was found is ``runner.evaluation``'s; its page is ``run_page``'s.
 """
 
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from runner.evaluation.results import ArmSummary, Evaluation
 from runner.report.evaluated import ARM_NAMES
@@ -56,12 +56,9 @@ def _row(arm: ArmSummary, ks: Sequence[int]) -> tuple[str, ...]:
 
 
 def _padded(row: Sequence[str], widths: Sequence[int]) -> str:
-    cells = [cell.ljust(width) if not place else cell.rjust(width) for place, (cell, width) in _with(row, widths)]
+    pairs = zip(row, widths, strict=True)
+    cells = [cell.ljust(width) if not place else cell.rjust(width) for place, (cell, width) in enumerate(pairs)]
     return "  ".join(cells).rstrip()
-
-
-def _with(row: Sequence[str], widths: Sequence[int]) -> Iterator[tuple[int, tuple[str, int]]]:
-    return enumerate(zip(row, widths, strict=True))
 
 
 def _long(arms: Sequence[ArmSummary], ks: Sequence[int], style: Style) -> list[str]:
@@ -91,13 +88,13 @@ def _wins(evaluation: Evaluation, style: Style) -> list[str]:
     )
     whole = max(sum(count for _, count in parts), 1)
     signs = _SIGNS[style.unicode]
-    bar = "".join(sign * round(_BAR * count / whole) for sign, (_, count) in zip(signs, parts, strict=True))
+    room = min(_BAR, style.width - LABEL - 2)
+    bar = "".join(sign * round(room * count / whole) for sign, (_, count) in zip(signs, parts, strict=True))
     told = [f"{sign} {name} {count:,}" for sign, (name, count) in zip(signs, parts, strict=True)]
-    sure_of = f"{points(paired.difference)} points, {probability(paired.p_value)}"
     return [
-        _label("solved by", bar[:_BAR], style),
-        *(_label("", line, style) for line in _lines(told, style)),
-        _label("difference", f"{sure_of} (of pass@1, {paired.second} less {paired.first})", style),
+        _label("solved by", bar[:room], style),
+        *_labelled("", told, style),
+        *_labelled("difference", [f"{points(paired.difference)} points of pass@1", probability(paired.p_value)], style),
     ]
 
 
@@ -106,10 +103,8 @@ def _failures(arms: Sequence[ArmSummary], style: Style) -> list[str]:
     for arm in arms:
         if arm.arm != "native" and arm.failures:
             kinds = sorted(arm.failures.items(), key=lambda each: (-each[1], each[0]))
-            label = f"{ARM_NAMES[arm.arm]} failed"
-            for line in _lines([f"{count:,} {kind}" for kind, count in kinds], style):
-                lines.append(_label(label, line, style))
-                label = ""
+            told = [f"{count:,} {kind}" for kind, count in kinds]
+            lines += _labelled(f"{ARM_NAMES[arm.arm]} failed", told, style)
     return lines
 
 
@@ -126,11 +121,11 @@ def _asked(evaluation: Evaluation, style: Style) -> list[str]:
         *(f"{count:,} left out: {why}" for why, count in suite.skipped),
         f"{duration(evaluation.seconds)} on {evaluation.device}",
     ]
-    return [_label(suite.name if not n else "", line, style) for n, line in enumerate(_lines(parts, style))]
+    return _labelled(suite.name, parts, style)
 
 
-def _lines(parts: Sequence[str], style: Style) -> list[str]:
-    """The parts joined by commas, over as many lines as the width after a label asks for."""
+def _labelled(label: str, parts: Sequence[str], style: Style) -> list[str]:
+    """The parts joined by commas after one label, over as many lines as they need."""
     lines = [""]
     for part in parts:
         joined = f"{lines[-1]}, {part}" if lines[-1] else part
@@ -138,7 +133,7 @@ def _lines(parts: Sequence[str], style: Style) -> list[str]:
             lines.append(part)
         else:
             lines[-1] = joined
-    return lines
+    return [_label("" if place else label, line, style) for place, line in enumerate(lines)]
 
 
 def _label(label: str, text: str, style: Style) -> str:
