@@ -97,7 +97,7 @@ def mcnemar_exact(only_first: int, only_second: int) -> float:
     """Two-sided p of McNemar's test: how often a fair coin splits the discordant problems at least as unevenly."""
     n = only_first + only_second
     tail = sum(math.comb(n, i) for i in range(min(only_first, only_second) + 1))
-    return min(1.0, 2 * tail / 2**n)
+    return min(1.0, 2 * tail / (1 << n))
 
 
 def summarize(arm: Arm, graded: Sequence[Graded], problems: Sequence[Problem]) -> ArmSummary:

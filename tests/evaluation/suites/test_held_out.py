@@ -32,7 +32,7 @@ ATCODER = (
 )
 NUMBERED = (
     ABOUT + "Sample Input 1:\n2\n1 2\nSample Output 1:\n3\nExplanation: one and two are three.\n\n"
-    "Sample Input 2:\n1\n5\nSample Output 2:\n5\n"
+    "Sample Input 2:\n1\n5\nSample Output 2:\n5\nNote that one number is its own sum.\n"
 )
 MARKDOWN = (
     "Add.\n\n## Input\n\nThe first line contains n.\n\n## Output\n\nPrint the sum.\n\n### Sample Input #1\n\n"
@@ -62,6 +62,7 @@ def test_blank_lines_inside_an_example_stay() -> None:
         ABOUT,
         "Example 1:\nInput: xs = [1, 2], k = 3\nOutput: 3\nExplanation: it is.\n",
         "For example, see below.\n\nExample\n\nThis is how sums work.\n\n" + ABOUT,
+        "Add.\n\nInput\n\nn\na_1 a_2\n\nOutput\n\na_1 + a_2\n",
         ABOUT + "Examples\n\nInput\n\n2\n1 2\n",
         ABOUT + "Example\n\nInput\n\n\nOutput\n\n3\n",
     ],

@@ -1,23 +1,13 @@
 """What each format's rows become, which rows are left out, and what a user is told about a wrong file."""
 
+import json
 import re
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from files import (
-    APPS,
-    CODEWARS,
-    CONTESTS,
-    CONTESTS_BY_KIND,
-    CRUXEVAL,
-    HUMANEVAL,
-    LEETCODE,
-    MBPP,
-    names_of,
-    write,
-)
 
 from runner.data.questions import Test
 from runner.errors import UserError
@@ -25,6 +15,78 @@ from runner.evaluation.problems import AssertCheck, CallCheck, NativePrompt, Pri
 from runner.evaluation.sandbox.programs import Example
 from runner.evaluation.suites import mbpp_split, read_suite
 from runner.evaluation.suites.reading import FORMATS
+
+HUMANEVAL = {
+    "task_id": "Small/0",
+    "prompt": (
+        "import math\n\n\ndef half(x: float):\n    return x / 2\n\n\n"
+        'def quarter(x: float):\n    """ A quarter of x.\n    >>> quarter(4)\n    1.0\n    """\n'
+    ),
+    "entry_point": "quarter",
+    "canonical_solution": "    return half(half(x))\n",
+    "test": "def check(candidate):\n    assert candidate(4) == 1\n    assert math.isclose(candidate(2), half(1))\n",
+}
+MBPP = {
+    "task_id": 11,
+    "text": "Write a function to add one.",
+    "code": "STEP = 1\r\ndef add(n):\r\n    return n + STEP\r\n",
+    "test_list": ["assert add(1) == 2", "assert add(-1) == 0 "],
+    "test_setup_code": "",
+    "challenge_test_list": ["assert add(1) == 3"],
+}
+APPS = {
+    "id": "apps/0",
+    "question": "Add the numbers.",
+    "input_output": json.dumps({"inputs": ["1 2\n", ["3", "4"]], "outputs": ["3\n", ["7"]]}),
+    "solutions": json.dumps(["print raw_input()", "print(sum(map(int, open(0).read().split())))"]),
+    "metadata": {"difficulty": "interview"},
+    "starter_code": None,
+}
+CODEWARS = {
+    "id": "apps/1",
+    "question": "Is it even?",
+    "input_output": {"fn_name": "is_even", "inputs": [[1], [2]], "outputs": [[False], [True]]},
+    "solutions": ["def is_odd(n): return n % 2", "def is_even(n):\n    return n % 2 == 0\n"],
+    "starter_code": "def is_even(n):\n\t",
+}
+LEETCODE = {
+    "id": "apps/2",
+    "question": "The first of each.",
+    "input_output": {"fn_name": "firsts", "inputs": [[[[1, 2]], 1], [[[3]], 1]], "outputs": [[1], [3]]},
+    "solutions": ["class Solution:\n    def firsts(self, xs: List[List[int]], k: int) -> List[int]:\n"
+                  "        return [x[0] for x in xs]\n"],
+    "starter_code": "class Solution:\n    def firsts(self, xs: List[List[int]], k: int) -> List[int]:\n        ",
+}  # fmt: skip
+CONTESTS = {
+    "content": "Double it.",
+    "id": 7,
+    "labels": '{"difficulty": "A", "name": "double"}',
+    "test": json.dumps([{"input": {"stdin": f"{n}\n"}, "output": {"stdout": f"{2 * n}\n"}} for n in (1, 2, 1)]),
+}
+CONTESTS_BY_KIND = {
+    "name": "9_A. Double",
+    "description": "Double it.",
+    "public_tests": {"input": ["1\n"], "output": ["2\n"]},
+    "private_tests": {"input": [], "output": []},
+    "generated_tests": {"input": ["5\n", "1\n"], "output": ["10\n", "2\n"]},
+    "solutions": {"language": [2, 1, 3], "solution": ["int main(){}", "print 2", "print(2 * int(input()))"]},
+    "difficulty": 7,
+}
+CRUXEVAL = {"code": "def f(xs):\n    return [x + 1 for x in xs], 'a'", "input": "[1, 2]", "output": "([2, 3], 'a')"}
+
+
+def write(folder: Path, rows: Sequence[Mapping[str, Any] | str], name: str = "suite.jsonl") -> Path:
+    """The rows as a file, texts as they are."""
+    file = folder / name
+    file.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))
+    return file
+
+
+def names_of(code: str, names: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What ``code``, written in this file, defines."""
+    found: dict[str, Any] = dict(names or {})
+    exec(code, found)
+    return found
 
 
 def only(folder: Path, row: Mapping[str, Any]) -> Problem:
@@ -85,6 +147,12 @@ def test_mbpp_s_set_up_and_imports_run_before_its_asserts(tmp_path: Path) -> Non
         "test_list": ["assert math.isclose(add(1), 2)"],
     }
     assert passes(only(tmp_path, row), str(MBPP["code"]))
+
+
+def test_a_stray_backslash_in_a_suite_s_code_warns_nobody(tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        only(tmp_path, MBPP | {"code": "def add(n):\n    return '\\d' and n + 1\n"})
 
 
 @pytest.mark.parametrize("text", ["a \\d and \\N{x}", 'three """ quotes"', "ends with \\", 'ends with "'])

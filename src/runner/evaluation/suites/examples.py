@@ -14,31 +14,18 @@ Part: TypeAlias = Literal["examples", "input", "output", "sample input", "sample
 
 _NUMBER = r"(?: *#?\d+)?"
 # a whole line, its ornaments taken off and in small letters; the first that fits
-_HEADERS: tuple[tuple[Part, re.Pattern[str]], ...] = tuple(
-    (part, re.compile(pattern))
-    for part, pattern in (
-        (
-            "sample input",
-            rf"(?:sample|example) inputs?{_NUMBER}|input (?:sample|example){_NUMBER}|sample{_NUMBER} input",
-        ),
-        (
-            "sample output",
-            rf"(?:sample|example) outputs?{_NUMBER}|output (?:sample|example){_NUMBER}|sample{_NUMBER} output"
-            rf"|output for (?:the )?sample input{_NUMBER}",
-        ),
-        ("examples", rf"(?:examples?|samples?|sample tests?|sample cases?|sample test cases?){_NUMBER}"),
-        ("input", rf"inputs?{_NUMBER}"),
-        ("output", rf"outputs?{_NUMBER}"),
-        (
-            "other",
-            r"notes?|explanations?.*|constraints?|scoring|hints?|sub-?tasks?|limits?"
-            r"|(?:input|output) (?:format|specification|description)|problem statement|source",
-        ),
-    )
-)
+_HEADERS: dict[Part, str] = {
+    "sample input": rf"(?:sample|example) inputs?{_NUMBER}|input (?:sample|example){_NUMBER}|sample{_NUMBER} input",
+    "sample output": rf"(?:sample|example) outputs?{_NUMBER}|output (?:sample|example){_NUMBER}|sample{_NUMBER} output"
+    rf"|output for (?:the )?sample input{_NUMBER}",
+    "examples": rf"(?:examples?|samples?|sample tests?|sample cases?|sample test cases?){_NUMBER}",
+    "input": rf"inputs?{_NUMBER}",
+    "output": rf"outputs?{_NUMBER}",
+    "other": r"(?:notes?|explanations?)\b.*|constraints?|scoring|hints?|sub-?tasks?|limits?"
+    r"|(?:input|output) (?:format|specification|description)|problem statement|source",
+}
 _ORNAMENT = " \t-=*#_`:."
 _RULED = re.compile(r"\s*(-{3,}\s*\S.*\S\s*-{3,}|#{1,6}\s+\S.*)\s*")
-_EXPLAINS = re.compile(r"\s*(explanations?|notes?)\b.{0,40}:", re.IGNORECASE)
 _WORD = re.compile(r"[A-Za-z]{2,}")
 _SENTENCE_WORDS = 4
 _DESCRIBING_WORDS = 3
@@ -102,10 +89,10 @@ def _sections(statement: str) -> Iterator[_Section]:
 
 def _heading(line: str) -> Part | None:
     bare = line.strip(_ORNAMENT).lower()
-    for part, pattern in _HEADERS:
-        if pattern.fullmatch(bare):
+    for part, pattern in _HEADERS.items():
+        if re.fullmatch(pattern, bare):
             return part
-    return "other" if _RULED.fullmatch(line) or _EXPLAINS.match(line) else None
+    return "other" if _RULED.fullmatch(line) else None
 
 
 def _block(lines: tuple[str, ...]) -> str:
