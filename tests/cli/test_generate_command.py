@@ -89,7 +89,7 @@ def test_a_chat_goes_on_with_the_turns_before(folder: RunFolder, monkeypatch: py
         prompt_for("reviewer", "first"),
         prompt_for("reviewer", "line one\n  line two", [turn]),
     ]
-    assert "thoughts</think>\n\nanswer 2\n" in out
+    assert out == "thoughts</think>\n\nanswer 1\nthoughts</think>\n\nanswer 2\n"
 
 
 def test_questions_are_lines_or_blocks_and_an_interrupt_takes_back_what_was_typed() -> None:

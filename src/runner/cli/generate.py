@@ -120,10 +120,11 @@ def _chat(answerer: Answerer, use: "UseName | None") -> None:
     """Question after question until the end of input; an answer that is stopped counts as far as it came."""
     from runner.evaluation.uses import Turn
 
-    if sys.stdin.isatty():
+    typing = sys.stdin.isatty()
+    if typing:
         typer.echo(HINTS, err=True)
     turns: list[Turn] = []
-    while (asked := read_question(input)) is not None:
+    while (asked := read_question(input if typing else _line)) is not None:
         if not asked.strip():
             continue
         try:
@@ -133,6 +134,11 @@ def _chat(answerer: Answerer, use: "UseName | None") -> None:
             turns.clear()
             continue
         turns.append(Turn(asked, answer))
+
+
+def _line(_prompt: str) -> str:
+    """The next line of a chat that comes from a file; a prompt would stand among the answers."""
+    return input()
 
 
 def read_question(read: Callable[[str], str]) -> str | None:

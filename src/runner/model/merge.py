@@ -117,7 +117,8 @@ def write_merged(
 ) -> None:
     """The merged model into ``folder``, which exists, with the base's own configuration and tokenizer.
 
-    Memory: one file's tensors (at most ``shard_bytes``, or one larger tensor) and one float32 weight beside them.
+    Memory: one file's tensors (at most ``shard_bytes``, or one larger tensor) and a few float32 copies of one weight;
+    a base of 1.2 GiB in files of 0.2 GiB, with weights of 0.25 GiB, took 0.5 GiB.
     ``progress`` gets the task, the tensors done and all of them.
     """
     from safetensors.torch import save_file

@@ -5,6 +5,7 @@ Prompts and sampling are ``runner.evaluation``'s; what is made of the weights fo
 
 import json
 import re
+import shlex
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -159,7 +160,8 @@ def _residency(job: Job, device: torch.device) -> Residency:
 
 def _missing(folder: RunFolder, weights: Weights) -> UserError:
     other = _other(weights)
-    remedy = f"finish it with `runner train {folder.job_file} --storage {folder.root.parent} --resume must`"
+    command = ["runner", "train", str(folder.job_file), "--storage", str(folder.root.parent), "--resume", "must"]
+    remedy = f"finish it with `{shlex.join(command)}`"
     there = []
     if (folder.root / other).is_dir():
         there.append(f"{other} weights of step {_step_of(folder.root / other)}")
