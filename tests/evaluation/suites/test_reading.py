@@ -318,7 +318,7 @@ def test_unknown_keys_are_listed_beside_the_known_formats(tmp_path: Path) -> Non
 
 
 def test_a_limit_takes_the_first_usable_problems(tmp_path: Path) -> None:
-    rows = [
+    rows: list[Mapping[str, Any] | str] = [
         MBPP | {"task_id": 20, "test_list": []},
         *(MBPP | {"task_id": task_id} for task_id in (21, 22, 23)),
         MBPP,
