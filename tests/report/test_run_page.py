@@ -12,9 +12,10 @@ from page_reading import CHROMIUM, Reading, in_chromium
 from report_fakes import made_up_evaluation, made_up_ledger, made_up_run, training
 from runner.evaluation.results import write_evaluation
 from runner.report import Command
+from runner.report.drawing import LIGHT
 from runner.report.evaluated import Evaluated, ordered, read_evaluated
-from runner.report.png import RENDERER, can_render
-from runner.report.run_page import RunPage, run_page_html, write_run_page
+from runner.report.png import RENDERER, can_render, flat
+from runner.report.run_page import RunPage, run_page_html, run_plots, write_run_page
 from runner.runs import Record
 
 EVIL = "</script><script>alert(\"1\")</script> & </pre><b>'bold'"
@@ -89,12 +90,13 @@ def test_addresses_in_answers_stay_text(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "field", ["text", "code", "detail", "outcome", "problem", "statement", "tests", "command", "name"]
+    "field", ["text", "thinking", "code", "detail", "outcome", "problem", "statement", "tests", "command", "name"]
 )
 def test_texts_of_models_and_files_are_shown_and_not_run(field: str, tmp_path: Path) -> None:
     found = made_up_evaluation({"neither": 3})
-    changes: dict[str, Any] = {"text": EVIL, "code": ""} if field == "text" else {field: EVIL}
-    if field in ("text", "code", "detail", "outcome"):
+    in_text = {"text": {"text": EVIL, "code": ""}, "thinking": {"text": f"<think>{EVIL}</think>done"}}
+    changes: dict[str, Any] = in_text.get(field, {field: EVIL})
+    if field in ("text", "thinking", "code", "detail", "outcome"):
         found = replace(found, answers=tuple(replace(answer, **changes) for answer in found.answers))
     elif field in ("statement", "tests"):
         found = replace(found, problems=tuple(replace(problem, **changes) for problem in found.problems))
@@ -198,6 +200,15 @@ def test_plots_are_images_too_where_they_can_be_made(tmp_path: Path) -> None:
         width, height = (int.from_bytes(content[at : at + 4], "big") for at in (16, 20))
         root = ElementTree.fromstring(image.with_suffix(".svg").read_bytes())
         assert (width, height) == (2 * int(root.attrib["width"]), 2 * int(root.attrib["height"]))
+
+
+def test_an_image_has_its_colours_written_out(tmp_path: Path) -> None:
+    for plot in run_plots(page_of(tmp_path, made_up_evaluation(COUNTS))):
+        text = flat(plot.svg, LIGHT)
+        assert "var(" not in text
+        style = ElementTree.fromstring(text).findtext("{http://www.w3.org/2000/svg}style")
+        assert style is not None
+        assert f"svg .mine {{ fill: {LIGHT['best']}; stroke: {LIGHT['page']} }}" in style
 
 
 def test_plots_are_vectors_alone_without_a_renderer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

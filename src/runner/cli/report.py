@@ -121,7 +121,7 @@ def _next(run: "LoadedRun", elsewhere: str, evaluate: str) -> "tuple[Command, ..
 def _ledger(run: "LoadedRun") -> "Ledger | None":
     """The ledger of the run's data, if the cache still has it."""
     from runner.data import Ledger
-    from runner.report.cards import environment
+    from runner.report.page_cards import environment
 
     fingerprints = environment(run).get("fingerprints")
     key = fingerprints.get("data") if isinstance(fingerprints, dict) else None

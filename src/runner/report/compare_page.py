@@ -10,12 +10,12 @@ from pathlib import Path
 
 from runner.evaluation.results import Arm
 from runner.report.ability import SHAPES, slug
-from runner.report.cards import environment
 from runner.report.curve import Point, losses, smoothed
 from runner.report.drawing import Plot, Size
 from runner.report.evaluated import ARM_NAMES
 from runner.report.facts import facts_of
 from runner.report.lines import Heading, Line, lines_plot
+from runner.report.page_cards import environment
 from runner.report.page_parts import WIDE, commands, document, drawn, header
 from runner.report.page_style import ANSWERS
 from runner.report.pairing import Entry, comparison_verdict, duel, duel_verdict, shared_suites

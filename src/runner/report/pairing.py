@@ -10,9 +10,9 @@ from math import comb
 
 from runner.evaluation.results import Asking, Estimate
 from runner.evaluation.statistics import SIGNIFICANT, mcnemar_exact, paired_difference
-from runner.report.cards import environment
 from runner.report.evaluated import Evaluated
 from runner.report.facts import facts_of
+from runner.report.page_cards import environment
 from runner.report.run_page import RunPage
 from runner.report.run_verdict import verdict_of
 from runner.report.wording import listed, loss, percent, points, probability

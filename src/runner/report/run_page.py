@@ -1,6 +1,6 @@
 """The page of a run: what it learned to do, how, from what, and how to make it again.
 
-Its sections are ``ability``'s, ``examples``'s, ``learning``'s and ``cards``'s.
+Its sections are ``ability``'s, ``examples``'s, ``learning``'s and ``page_cards``'s.
 """
 
 from collections.abc import Iterator
@@ -10,11 +10,11 @@ from pathlib import Path
 
 from runner.data.ledger import Ledger
 from runner.report.ability import ability, evaluation_plots, slug
-from runner.report.cards import data_card, machine_card, measured_card
 from runner.report.drawing import Plot
 from runner.report.evaluated import Evaluated
 from runner.report.examples import examples
 from runner.report.learning import learning, learning_plots
+from runner.report.page_cards import data_card, machine_card, measured_card
 from runner.report.page_parts import WIDE, commands, document, figures, header
 from runner.report.page_style import ANSWERS
 from runner.report.png import write_plots
