@@ -1,7 +1,9 @@
 """Answers equal transformers' own, whatever is computed beside them, and the model is left as it was."""
 
-from collections.abc import Sequence
-from typing import Any
+import gc
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -10,9 +12,8 @@ from torch import nn
 from conftest import tiny_llama, tiny_mistral, tiny_qwen2, tiny_qwen3, tiny_starcoder2
 from runner.config.job import Lora
 from runner.errors import UserError
-from runner.evaluation.generation import Sampling, complete, generate, stream
-from runner.evaluation.generation.serving import Ending, serve
-from runner.evaluation.generation.slots import Request, Slots, _closed_up
+from runner.evaluation.generation import Sampling, complete, generate, serving, slots, stream
+from runner.evaluation.generation.bench import compare_generation
 from runner.model.adapter import add_adapter, causal_lm
 from runner.model.attention import padded_attention
 from runner.model.fused import fuse_layers
@@ -77,9 +78,11 @@ def by_transformers(model: Any, prompt: str, *, eos_id: int = NEVER, new: int = 
     return tuple(answer[: answer.index(eos_id)] if eos_id in answer else answer)
 
 
-def ids_of(model: Any, prompts: Sequence[str] = PROMPTS, **options: Any) -> list[tuple[int, ...]]:
+def ids_of(
+    model: Any, prompts: Sequence[str] = PROMPTS, *, eos_id: int = NEVER, **options: Any
+) -> list[tuple[int, ...]]:
     values = {"sampling": GREEDY, "max_new_tokens": NEW, **options}
-    return [sample.ids for answers in complete(model, Numbers(), prompts, **values) for sample in answers]
+    return [sample.ids for answers in complete(model, Numbers(eos_id), prompts, **values) for sample in answers]
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +116,59 @@ def test_an_answer_ends_at_the_end_token_while_others_go_on(starcoder2: Any) -> 
     assert max(map(len, expected)) == NEW
 
 
-def test_an_end_token_right_after_the_cap_leaves_the_answer_cut(starcoder2: Any) -> None:
+class Unrecorded:
+    """In the place of recordings, so that what they need is seen without a GPU: rounded rows and columns."""
+
+    def run(self, step: Callable[[int, int], None], rows: int, columns: int) -> None:
+        self.kinds.add((rows, columns))
+        step(rows, columns)
+
+    kinds: ClassVar[set[tuple[int, int]]] = set()
+
+
+@pytest.fixture
+def as_on_a_device(monkeypatch: pytest.MonkeyPatch) -> set[tuple[int, int]]:
+    """Eight tokens between two looks, rows and columns rounded; the kinds of steps made."""
+    Unrecorded.kinds.clear()
+    monkeypatch.setattr(slots, "replayable", lambda _lm, _device: True)
+    monkeypatch.setattr(slots, "Replays", Unrecorded)
+    monkeypatch.setattr(slots, "COLUMNS_STEP", 16)
+    monkeypatch.setattr(serving, "steps_on", lambda _device: serving.STEPS_ON_DEVICE)
+    return Unrecorded.kinds
+
+
+@pytest.mark.parametrize("make", MODELS)
+def test_looking_seldom_and_rounding_change_no_answer(make: Any, as_on_a_device: set[tuple[int, int]]) -> None:
+    model = lively(make())
+    eos_id = by_transformers(model, PROMPTS[0])[5]
+    expected = [by_transformers(model, prompt, eos_id=eos_id) for prompt in PROMPTS]
+    for batch in (1, 5, 7):
+        answers = complete(model, Numbers(eos_id), PROMPTS, sampling=GREEDY, max_new_tokens=NEW, batch=batch)
+        assert [answer.ids for (answer,) in answers] == expected
+        assert [answer.cut for (answer,) in answers] == [len(ids) == NEW for ids in expected]
+    rows, columns = (set(side) for side in zip(*as_on_a_device, strict=True))
+    assert rows <= {1, 2, 4, 5, 7}
+    assert all(count % 16 == 0 for count in columns)
+
+
+def test_slots_go_with_their_last_user(starcoder2: Any) -> None:
+    """The cache may take gigabytes: it goes with its last user, without a garbage collection."""
+    gc.disable()
+    try:
+        held = slots.Slots(starcoder2, GREEDY, 1, 8)
+        gone = weakref.ref(held)
+        del held
+        assert gone() is None
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("seldom", [None, "as_on_a_device"])
+def test_an_end_token_right_after_the_cap_leaves_the_answer_cut(
+    starcoder2: Any, seldom: str | None, request: pytest.FixtureRequest
+) -> None:
+    if seldom:
+        request.getfixturevalue(seldom)
     eos_id = by_transformers(starcoder2, PROMPTS[0])[5]
     first = by_transformers(starcoder2, PROMPTS[0]).index(eos_id)
 
@@ -124,32 +179,13 @@ def test_an_end_token_right_after_the_cap_leaves_the_answer_cut(starcoder2: Any)
     assert (len(answer(first + 1).ids), answer(first + 1).cut) == (first, False)
 
 
-def test_tokens_made_after_an_end_are_left_out(starcoder2: Any) -> None:
-    """On a device several tokens are made between two looks; what ended in between is trimmed."""
-    eos_id = by_transformers(starcoder2, PROMPTS[0])[5]
-    expected = [by_transformers(starcoder2, prompt, eos_id=eos_id) for prompt in PROMPTS]
-    lm = starcoder2
-    requests = [Request(number, 0, tuple(Numbers().encode([prompt])[0])) for number, prompt in enumerate(PROMPTS)]
-    with padded_attention(lm), torch.no_grad():
-        from runner.evaluation.generation.cache import ATTENTION, register_slot_attention
-
-        register_slot_attention()
-        lm.config._attn_implementation = ATTENTION
-        slots = Slots(lm, GREEDY, 4, 128)
-        one = slots.advance
-        slots.advance = lambda steps: one(5 * steps)  # type: ignore[method-assign]  # as a device would
-        finished = list(serve(slots, requests, Ending(eos_id, NEW)))
-    assert {done.request.prompt: done.ids for done in finished} == dict(enumerate(expected))
-    assert {done.request.prompt: done.cut for done in finished} == {
-        number: len(ids) == NEW for number, ids in enumerate(expected)
-    }
-
-
 def test_draws_do_not_change_with_the_batch(starcoder2: Any) -> None:
-    expected = ids_of(starcoder2, sampling=WARM, batch=1)
+    eos_id = ids_of(starcoder2, sampling=WARM)[0][5]
+    expected = ids_of(starcoder2, sampling=WARM, eos_id=eos_id, batch=1)
     assert len(set(expected)) > 2 * len(PROMPTS)
+    assert len({len(ids) for ids in expected}) > 3
     for batch in (2, 5, 64):
-        assert ids_of(starcoder2, sampling=WARM, batch=batch) == expected
+        assert ids_of(starcoder2, sampling=WARM, eos_id=eos_id, batch=batch) == expected
 
 
 def test_draws_change_with_the_seed_and_the_sample(starcoder2: Any) -> None:
@@ -235,9 +271,20 @@ def test_what_cannot_be_asked_is_said(starcoder2: Any) -> None:
 
 
 def test_holes_are_filled_from_the_end() -> None:
-    assert _closed_up([0, 1, 2]) == ([0, 1, 2], [])
-    assert _closed_up([]) == ([], [])
-    assert _closed_up([1, 4, 6]) == ([4, 1, 6], [(4, 0), (6, 2)])
+    assert slots._closed_up([0, 1, 2]) == ([0, 1, 2], [])
+    assert slots._closed_up([]) == ([], [])
+    assert slots._closed_up([1, 4, 6]) == ([4, 1, 6], [(4, 0), (6, 2)])
+
+
+def test_the_benchmark_counts_tokens_up_to_each_end(starcoder2: Any) -> None:
+    eos_id = by_transformers(starcoder2, PROMPTS[0])[5]
+    found = compare_generation(starcoder2, Numbers(eos_id), PROMPTS, max_new_tokens=NEW, batch=4, repeats=2)
+    tokens = sum(len(by_transformers(starcoder2, prompt, eos_id=eos_id)) for prompt in PROMPTS)
+    assert (found.ours.tokens, found.theirs.tokens) == (tokens, tokens)
+    assert (found.same, found.prompts) == (len(PROMPTS), len(PROMPTS))
+    assert len(found.ours.rates) == len(found.theirs.rates) == 2
+    assert found.ratio == pytest.approx(found.ours.rate / found.theirs.rate)
+    assert found.ours.spread >= 0
 
 
 @pytest.mark.gpu

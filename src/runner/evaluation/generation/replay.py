@@ -4,9 +4,11 @@ A step of one token a row is hundreds of small kernels: launched one by one, the
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
+
+Step: TypeAlias = Callable[[int, int], None]
 
 ROPES = ("default", "linear", "llama3", "yarn", "proportional")  # the others ask the host for the longest position
 
@@ -18,33 +20,32 @@ def replayable(lm: Any, device: torch.device) -> bool:
 
 
 class Replays:
-    """Runs ``step(rows, columns)``, which reads and writes only tensors that stay where they are.
+    """The recordings of one cache.
 
     The first step of a kind runs as it is, so that kernels are chosen; the second is recorded.
     """
 
-    def __init__(self, step: Callable[[int, int], None]) -> None:
-        self._step = step
+    def __init__(self) -> None:
         self._graphs: dict[tuple[int, int], torch.cuda.CUDAGraph | None] = {}
         self._pool: Any = None
 
-    def run(self, rows: int, columns: int) -> None:
-        """One step."""
+    def run(self, step: Step, rows: int, columns: int) -> None:
+        """One ``step(rows, columns)``, which reads and writes only tensors that stay where they are."""
         kind = (rows, columns)
         if kind not in self._graphs:
             self._graphs[kind] = None
-            self._step(rows, columns)
+            step(rows, columns)
             return
         graph = self._graphs[kind]
         if graph is None:
-            graph = self._graphs[kind] = self._record(rows, columns)
+            graph = self._graphs[kind] = self._record(step, rows, columns)
         graph.replay()
 
-    def _record(self, rows: int, columns: int) -> torch.cuda.CUDAGraph:
+    def _record(self, step: Step, rows: int, columns: int) -> torch.cuda.CUDAGraph:
         if self._pool is None:
             self._pool = torch.cuda.graph_pool_handle()
         graph = torch.cuda.CUDAGraph()
         # the mode lets other threads of the process use CUDA meanwhile
         with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
-            self._step(rows, columns)
+            step(rows, columns)
         return graph

@@ -6,10 +6,13 @@ What a slot computes is ``slots``'s, which prompts there are ``answers``'s.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+import torch
+
 from runner.evaluation.generation.slots import Request, Slots
 
 STEPS_ON_DEVICE = 8  # tokens between two looks at which answers have ended: the device never waits for the host
 PREFILL_TOKENS = 8192  # of the prompts, with padding, that are computed in one pass: bounds its memory
+PREFILL_PROMPTS = 16  # and of prompts: the last places of all of them are looked at in each, so it bounds the logits
 REFILL_SHARE = 8  # prompts are taken in when one slot in so many is free: a pass for each would be many small ones
 
 
@@ -44,6 +47,7 @@ def serve(slots: Slots, requests: Sequence[Request], ending: Ending) -> Iterator
     """
     waiting = sorted(requests, key=lambda request: (-len(request.ids), request.prompt, request.sample))
     rows: list[_Row] = []
+    steps = steps_on(slots.device)
     while waiting or rows:
         taken = _to_admit(waiting, slots)
         if taken:
@@ -52,7 +56,7 @@ def serve(slots: Slots, requests: Sequence[Request], ending: Ending) -> Iterator
             new = [[token] for token in slots.admit(taken)]
             _append(rows[-len(taken) :], new, ending)
         else:
-            _append(rows, slots.advance(_steps(rows, slots, ending)), ending)
+            _append(rows, slots.advance(min(steps, _most_wanted(rows, ending))), ending)
         yield from (_finished(row) for row in rows if _over(row, ending))
         if any(_over(row, ending) for row in rows):
             rows = [rows[slot] for slot in slots.keep([s for s, row in enumerate(rows) if not _over(row, ending)])]
@@ -75,25 +79,31 @@ def _to_admit(waiting: Sequence[Request], slots: Slots) -> list[Request]:
     if not waiting or (slots.lengths and slots.free < enough):
         return []
     longest = len(waiting[0].ids)  # they are sorted
-    return list(waiting[: min(slots.free, max(1, PREFILL_TOKENS // longest))])
+    most = min(PREFILL_PROMPTS, max(1, PREFILL_TOKENS // longest))
+    prompts = list(dict.fromkeys(request.prompt for request in waiting))[:most]
+    return [request for request in waiting[: slots.free] if request.prompt in prompts]
 
 
-def _steps(rows: Sequence[_Row], slots: Slots, ending: Ending) -> int:
-    """Tokens until the next look: one where looking costs nothing, never more than are wanted."""
-    if slots.device.type != "cuda":
-        return 1
-    return min(STEPS_ON_DEVICE, ending.cap - min(len(row.ids) for row in rows))
+def _most_wanted(rows: Sequence[_Row], ending: Ending) -> int:
+    """Tokens that the row with the fewest may still get."""
+    return ending.cap - min(len(row.ids) for row in rows)
+
+
+def steps_on(device: torch.device) -> int:
+    """Tokens between two looks: one where a look costs nothing."""
+    return STEPS_ON_DEVICE if device.type == "cuda" else 1
 
 
 def _append(rows: Sequence[_Row], new: Sequence[Sequence[int]], ending: Ending) -> None:
     """Add each row's new tokens, up to its end."""
     for row, tokens in zip(rows, new, strict=True):
         for token in tokens:
-            if token == ending.eos:
-                row.ended = True
             if _over(row, ending):
                 break
-            row.ids.append(token)
+            if token == ending.eos:
+                row.ended = True
+            else:
+                row.ids.append(token)
 
 
 def _over(row: _Row, ending: Ending) -> bool:

@@ -35,7 +35,7 @@ class Slots:
 
     def __init__(self, lm: Any, sampling: Sampling, slots: int, capacity: int) -> None:
         self.device: torch.device = next(lm.parameters()).device
-        self.replays = Replays(self._step) if replayable(lm, self.device) else None
+        self.replays = Replays() if replayable(lm, self.device) else None
         if self.replays:
             capacity = _rounded(capacity, COLUMNS_STEP)
         self.lengths: list[int] = []
@@ -83,7 +83,7 @@ class Slots:
         emitted = torch.empty(steps, rows, dtype=torch.int64, device=self.device)
         for step in range(steps):
             if self.replays:
-                self.replays.run(rows, columns)
+                self.replays.run(self._step, rows, columns)
             else:
                 self._step(rows, columns)
             emitted[step] = self._tokens[:rows]
