@@ -8,13 +8,13 @@ from __future__ import annotations
 import ctypes
 import os
 import resource
-import signal
 import sys
 
 from runner.evaluation.sandbox.inside.limits import bound_threads
 
 PR_SET_PDEATHSIG, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS = 1, 22, 38
 SECCOMP_MODE_FILTER = 2
+SIGKILL = 9  # the module signal takes 5 ms to import
 INSTRUCTION_BYTES = 8
 
 
@@ -33,7 +33,7 @@ def give_up(user: int, library: int, seccomp: int) -> None:
         _become(user, library)
     kernel = ctypes.CDLL(None)
     kernel.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    kernel.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    kernel.prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0)
     with open(seccomp, "rb") as file:
         code = file.read()
     refused = ctypes.byref(Filter(len(code) // INSTRUCTION_BYTES, code))
