@@ -14,7 +14,7 @@ from runner.evaluation.results import write_evaluation
 from runner.report import Command
 from runner.report.drawing import LIGHT
 from runner.report.evaluated import Evaluated, ordered, read_evaluated
-from runner.report.png import RENDERER, can_render, flat
+from runner.report.png import MARGIN, RENDERER, can_render, flat
 from runner.report.run_page import RunPage, run_page_html, run_plots, write_run_page
 from runner.runs import Record
 
@@ -199,7 +199,7 @@ def test_plots_are_images_too_where_they_can_be_made(tmp_path: Path) -> None:
         assert content.startswith(b"\x89PNG\r\n\x1a\n")
         width, height = (int.from_bytes(content[at : at + 4], "big") for at in (16, 20))
         root = ElementTree.fromstring(image.with_suffix(".svg").read_bytes())
-        assert (width, height) == (2 * int(root.attrib["width"]), 2 * int(root.attrib["height"]))
+        assert (width, height) == tuple(2 * (int(root.attrib[side]) + 2 * MARGIN) for side in ("width", "height"))
 
 
 def test_an_image_has_its_colours_written_out(tmp_path: Path) -> None:

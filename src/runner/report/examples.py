@@ -112,9 +112,8 @@ def _answer(answer: Graded) -> str:
 
 def taken_apart(answer: Graded) -> tuple[str, str]:
     """What was thought, and what follows the closing tag; where it never closed there is no thought."""
-    text = answer.text.strip().removeprefix(THINK_OPEN)
-    thought, closed, rest = text.partition(THINK_CLOSE)
-    return (thought.strip(), rest.strip()) if closed else ("", text.strip())
+    thought, closed, rest = answer.text.strip("\n").removeprefix(THINK_OPEN).partition(THINK_CLOSE)
+    return (thought.strip("\n"), rest.strip("\n")) if closed else ("", thought.strip("\n"))
 
 
 def folded(summary: str, body: str) -> str:

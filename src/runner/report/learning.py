@@ -78,7 +78,7 @@ def _of_steps(key: str, title: str, points: Sequence[tuple[int, float]], ink: st
     name = "a step" if key == "tokens_per_s" else "so far"
     told: Callable[[float], str] = "{:,.0f}".format if key == "tokens_per_s" else "{:.2f}".format
     heading = Heading(key.replace("_", "-"), title, f"{title} by optimizer step; at the end {told(points[-1][1])}.")
-    return lines_plot(heading, [Line(name, points, ink)], size, told=told)
+    return lines_plot(heading, [Line(name, points, ink)], size, told=told, from_zero=True)
 
 
 def remarks(records: Sequence[Record]) -> list[str]:

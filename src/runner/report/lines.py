@@ -4,7 +4,7 @@ Which lines a page shows is up to ``learning`` and ``compare_page``.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from runner.report.curve import Mark, Point
 from runner.report.drawing import LETTER, Plot, Shape, Size, legend, line, mark, path, plot, text
@@ -41,17 +41,19 @@ def lines_plot(
     *,
     marks: Sequence[Mark] = (),
     told: Callable[[float], str] = "{:.4f}".format,
+    from_zero: bool = False,
 ) -> Plot:
     """The lines in one frame, the legend with the last value of each; ``told`` writes a value.
 
-    The axis of values holds every point of a line that the legend names; others are cut off at its ends.
+    The axis of values holds every point of a line that the legend names, and 0 with ``from_zero``; others are cut off
+    at its ends.
     """
     assert any(line.points for line in lines)
     entries: list[tuple[Shape, str, str]] = [
         ("line", line.ink, f"{line.name} {told(line.points[-1][1])}") for line in lines if line.name and line.points
     ]
     pieces, low = legend(entries, size)
-    frame, levels = _frame(lines, marks, size, low)
+    frame, levels = _frame(marks, Frame(size, low + ABOVE, *_axes(lines, from_zero=from_zero)))
     pieces += frame.axes("optimizer step")
     pieces += _marks(frame, marks, levels)
     for each in lines:
@@ -59,15 +61,21 @@ def lines_plot(
     return plot(heading.name, heading.title, heading.about, size, pieces)
 
 
-def _frame(lines: Sequence[Line], marks: Sequence[Mark], size: Size, low: float) -> tuple[Frame, list[int]]:
-    """The area under the legend and the names of the marks, and the line that each name stands on."""
+def _axes(lines: Sequence[Line], *, from_zero: bool) -> tuple[Linear, Linear]:
+    """Steps across from 0, values upwards with a little room."""
     values = [value for line in lines if line.name for _, value in line.points]
-    pad = max((max(values) - min(values)) * 0.05, abs(max(values)) * 1e-3, 1e-4)
+    low, high = min(values), max(values)
+    if from_zero:
+        low = min(low, 0.0)
+    pad = max((high - low) * 0.05, abs(high) * 1e-3, 1e-4)
     last = max(step for line in lines for step, _ in line.points)
-    across = Linear(0, max(last, 1) * 1.02, whole=True)
-    up = Linear(max(min(values) - pad, 0.0) if min(values) >= 0 else min(values) - pad, max(values) + pad)
-    levels = _levels(Frame(size, low + ABOVE, across, up), marks)
-    return Frame(size, low + ABOVE + LEVEL * (max(levels, default=-1) + 1), across, up), levels
+    return Linear(0, max(last, 1) * 1.02, whole=True), Linear(low - pad if low < 0 else max(low - pad, 0.0), high + pad)
+
+
+def _frame(marks: Sequence[Mark], frame: Frame) -> tuple[Frame, list[int]]:
+    """``frame`` under the names of the marks, and the line that each name stands on."""
+    levels = _levels(frame, marks)
+    return replace(frame, top=frame.top + LEVEL * (max(levels, default=-1) + 1)), levels
 
 
 def _levels(frame: Frame, marks: Sequence[Mark]) -> list[int]:

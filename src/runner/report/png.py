@@ -14,7 +14,9 @@ from runner.report.drawing import LIGHT, MARKS, Plot
 from runner.runs.durable import write_file
 
 ZOOM = 2.0  # pixels of the image for one of the plot
+MARGIN = 14  # around a plot, in its pixels
 RENDERER = "resvg_py"
+_SIZE = re.compile(r'width="(\d+)" height="(\d+)"')
 _LETTER = '<svg xmlns="http://www.w3.org/2000/svg" width="40" height="40"><text y="30" font-size="30">{}</text></svg>'
 
 
@@ -43,10 +45,13 @@ def png_of(plot: Plot) -> bytes | None:
 
 
 def flat(svg: str, colours: Mapping[str, str]) -> str:
-    """``svg`` with its style in it and every colour written out, for programs that know no variables."""
+    """``svg`` with a margin, its style in it and every colour written out, for programs that know no variables."""
     style = re.sub(r"var\(--(\w+)\)", lambda found: colours[found[1]], MARKS).replace("system-ui, -apple-system, ", "")
-    head, _, rest = svg.partition(">")
-    return f"{head}><style>{style}</style>{rest}"
+    _, _, rest = svg.partition(">")
+    width, height = (int(found) + 2 * MARGIN for found in _SIZE.findall(svg)[0])
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="-{MARGIN} -{MARGIN} {width} {height}" width="{width}" '
+    ground = f'<rect class="ground" x="-{MARGIN}" y="-{MARGIN}" width="{width}" height="{height}"/>'
+    return f'{head}height="{height}"><style>{style}</style>{ground}{rest}'
 
 
 @cache

@@ -100,7 +100,7 @@ class _Area:
     @classmethod
     def of(cls, groups: Sequence[Group], size: Size, top: float, across: Across) -> "_Area":
         told = max((len(row.told) for group in groups for row in group.rows), default=0) * LETTER
-        names = max((len(group.name) for group in groups), default=0) * BOLD_LETTER + 14
+        names = max((len(group.name) for group in groups), default=0) * BOLD_LETTER + 20
         left = 14.0 if size.narrow else min(max(names, 24.0), WIDEST_NAMES)
         return cls(left, size.width - told - 16, top, across)
 
