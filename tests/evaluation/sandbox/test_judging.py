@@ -58,13 +58,6 @@ def test_a_hundred_built_in_solutions_pass(walls: Isolation) -> None:
     assert [verdict for verdict in run_programs(programs, walls=walls) if not verdict.passed] == []
 
 
-@with_and_without
-def test_tuples_among_arguments_arrive_as_the_json_they_are_told_in(walls: Isolation) -> None:
-    code = "def solve(pair):\n    return [type(pair).__name__, type(pair[1]).__name__]\n"
-    tests = (Test(((1, (2,)),), ["list", "list"]),)
-    assert run_programs([CallProgram(code, tests)], walls=walls) == [Verdict("passed")]
-
-
 @pytest.mark.parametrize(
     ("output", "expected", "equal"),
     [

@@ -20,7 +20,7 @@ def test_values_become_the_text_that_json_makes_of_them_and_come_back(value: Any
     assert loads(json.dumps(value)) == value
 
 
-@pytest.mark.parametrize("value", [(1, (2,)), {1: "a", None: 2, True: 3.5}, [math.inf, -math.inf], "\ud800é"])
+@pytest.mark.parametrize("value", [(1, (2,)), {1: "a", None: 2, False: 3.5}, [math.inf, -math.inf], "\ud800é"])
 def test_what_json_bends_is_bent_alike(value: Any) -> None:
     assert dumps(value) == json.dumps(value)
     assert loads(dumps(value)) == json.loads(json.dumps(value))
@@ -30,13 +30,14 @@ def test_what_is_no_number_crosses() -> None:
     assert math.isnan(loads(dumps(float("nan"))))
 
 
-@pytest.mark.parametrize("value", [{1}, object(), b"", {(1,): 2}, 10**5000])
+@pytest.mark.parametrize("value", [{1}, b"", {(1,): 2}, 10**5000], ids=lambda value: type(value).__name__)
 def test_what_json_refuses_is_refused_alike(value: Any) -> None:
-    with pytest.raises((TypeError, ValueError)) as theirs:
-        json.dumps(value)
-    with pytest.raises(theirs.type, match="") as ours:
-        dumps(value)
-    assert str(ours.value) == str(theirs.value)
+    refusals = []
+    for refusing in (json.dumps, dumps):
+        with pytest.raises((TypeError, ValueError)) as caught:
+            refusing(value)
+        refusals.append((caught.type, str(caught.value)))
+    assert refusals[0] == refusals[1]
 
 
 def test_a_list_in_itself_is_refused() -> None:
@@ -48,5 +49,5 @@ def test_a_list_in_itself_is_refused() -> None:
 
 @pytest.mark.parametrize("text", ["", "nothing", "[1", '{"a"}', "1 2", "[]]", '"\x01"'])
 def test_text_that_is_no_json_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=""):
+    with pytest.raises(ValueError, match=r"JSON|Expecting|one value|Invalid"):
         loads(text)

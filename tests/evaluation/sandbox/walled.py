@@ -36,22 +36,28 @@ def as_ordinary_user(code: str, asked: object, environment: dict[str, str]) -> o
             thread.submit(folders.enter).result()
         except UserError as error:
             pytest.skip(str(error))
-        done = thread.submit(
-            subprocess.run,
-            [SYSTEM_PYTHON, "-c", code],
-            input=json.dumps(asked),
-            env={"PYTHONPATH": ":".join(str(there) for _, there in folders.pairs), "PATH": "/usr/bin:/bin"}
-            | environment,
-            user=ORDINARY,
-            group=ORDINARY,
-            extra_groups=[],
-            capture_output=True,
-            text=True,
-            cwd="/",
-        ).result()
+        paths = ":".join(str(there) for _, there in folders.pairs)
+        running = thread.submit(
+            _run, code, json.dumps(asked), {"PYTHONPATH": paths, "PATH": "/usr/bin:/bin"} | environment
+        )
+        done = running.result()
     assert done.returncode == 0, done.stderr
     found: object = json.loads(done.stdout)
     return found
+
+
+def _run(code: str, given: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [SYSTEM_PYTHON, "-c", code],
+        input=given,
+        env=environment,
+        user=ORDINARY,
+        group=ORDINARY,
+        extra_groups=[],
+        capture_output=True,
+        text=True,
+        cwd="/",
+    )
 
 
 def processes() -> list[bytes]:

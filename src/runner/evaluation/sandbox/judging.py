@@ -5,7 +5,6 @@ One box a program, one a standard input for scripts; test code has a box of its 
 
 import functools
 import hashlib
-import json
 import marshal
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -113,7 +112,7 @@ def _judge(walls: Walls, timeout_s: float, program: Program) -> Verdict:
 
 
 def _judge_calls(walls: Walls, program: CallProgram, timeout_s: float) -> Verdict:
-    arguments = json.loads(json.dumps([test.arguments for test in program.tests]))  # plain JSON values, whatever came
+    arguments = [test.arguments for test in program.tests]
     request = {"code": program.code, "function": program.function, "arguments": arguments, "timeout_s": timeout_s}
     return compare_answered(program, run(walls, Order("calls", marshal.dumps(request)), timeout_s), timeout_s)
 

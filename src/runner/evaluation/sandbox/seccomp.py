@@ -25,8 +25,12 @@ TERMINAL_INPUT = (0x5412, 0x541C)  # TIOCSTI and TIOCLINUX put keys into the use
 
 def machine() -> Machine | None:
     """This one, None where no filter is known."""
-    name = platform.machine() if sys.platform == "linux" else ""
-    return name if name == "x86_64" or name == "aarch64" else None
+    match sys.platform, platform.machine():
+        case "linux", "x86_64":
+            return "x86_64"
+        case "linux", "aarch64":
+            return "aarch64"
+    return None
 
 
 def filter_bytes(machine: Machine) -> bytes:
