@@ -129,10 +129,13 @@ def test_no_process_of_a_program_is_left(walls: Isolation, monkeypatch: pytest.M
     assert not [process for process in processes() if mark.encode() in process]
 
 
-def test_nothing_of_a_program_is_left_in_the_folder_for_all() -> None:
-    before = set(Path("/tmp").glob("sandbox-*"))
-    run("open('note', 'w').write('x')\nimport tempfile\ntempfile.mkdtemp()\n" + RIGHT)
-    assert set(Path("/tmp").glob("sandbox-*")) <= before
+def test_no_file_of_a_program_is_left() -> None:
+    found = printed("import os, sys; open('note', 'w').write('x'); print(os.getcwd(), sys.path[-1], len(os.listdir()))")
+    scratch, modules, files = found.split()
+    assert files == "1"
+    assert scratch.startswith("/tmp/sandbox-scratch-")
+    assert not Path(scratch).exists()
+    assert not Path(modules).exists()
 
 
 def test_the_interpreter_is_the_one_under_the_virtual_environment() -> None:

@@ -189,7 +189,7 @@ class TestLimits:
 
     @pytest.mark.slow
     def test_no_process_is_left_of_many(self, walls: Isolation, monkeypatch: pytest.MonkeyPatch) -> None:
-        leave_processes_behind(300, walls, monkeypatch)
+        leave_processes_behind(120, walls, monkeypatch)
 
 
 def leave_processes_behind(count: int, walls: Isolation, monkeypatch: pytest.MonkeyPatch) -> None:
