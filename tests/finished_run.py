@@ -9,7 +9,9 @@ from runner.config.job import Job
 from runner.config.load import job_hash
 from runner.runs import JobRecord, MetricsLog, RunFolder, open_run
 from runner.runs.trackers import open_trackers
-from runner.train import FileReporter, World, train
+from runner.train.loop import train
+from runner.train.reporter import FileReporter
+from runner.train.world import World
 
 STEPS = 8
 

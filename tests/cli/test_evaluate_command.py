@@ -4,11 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
-from finished_run import finished_run, small_job
 from typer.testing import CliRunner
 
 import runner.cli.evaluate
-import runner.cli.report
+from finished_run import finished_run, small_job
 from runner.cli.app import app
 from runner.cli.evaluate import evaluation_name, held_out_suite
 from runner.errors import UserError
@@ -31,7 +30,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> RunFolder:
 @pytest.fixture(autouse=True)
 def _cached(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
     monkeypatch.setattr(runner.cli.evaluate, "CACHE", cache)
-    monkeypatch.setattr(runner.cli.report, "CACHE", cache)
 
 
 def run(*words: str) -> str:

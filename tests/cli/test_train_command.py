@@ -155,7 +155,7 @@ def test_runs_and_show_tell_what_lies_in_a_storage_folder(capsys: pytest.Capture
     assert rows["first"][1:4] == ["finished", "3/3", "1.5000"]
     _, out, _ = run(capsys, "show", "first", "--storage", str(tmp_path))
     assert "3.0000" in out
-    assert f"runner show first --storage {tmp_path}" in out
+    assert f"runner evaluate first --storage {tmp_path}" in out
 
 
 def test_a_stopped_run_is_told_how_to_go_on(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

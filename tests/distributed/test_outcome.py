@@ -12,7 +12,7 @@ from runner.distributed.outcome import Outcome, read_outcome, write_error, write
 from runner.distributed.worker import TRACE_FILE, _told
 from runner.errors import DoesNotFit, RunnerError, TrainingFailed
 from runner.runs import RunFolder
-from runner.train import Result
+from runner.train.result import Result
 from runner.train.schedule import Measured
 
 KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, RunnerError)]

@@ -19,13 +19,13 @@ from runner.evaluation.generation import Completion, Sampling
 from runner.evaluation.problems import CallCheck, NativePrompt, Problem, Suite
 from runner.evaluation.results import (
     Asking,
-    Isolation,
     evaluations_in,
     read_answers,
     read_evaluation,
     read_problems,
     write_evaluation,
 )
+from runner.evaluation.sandbox import Isolation
 
 LIMITS = Limits(batch=4, timeout_s=4.0, walls="none")
 ASKING = Asking(samples=1, temperature=0.0, top_p=1.0, max_new_tokens=50, seed=17)

@@ -133,7 +133,7 @@ def test_same_runs_give_the_same_files(tmp_path: Path) -> None:
         written.append({file.name: file.read_bytes() for file in files})
     assert written[0] == written[1]
     plots = {"held-out-pass-1", "held-out-wins", "validation", "training"}
-    assert {name for name in written[0] if name.endswith(".svg")} == {f"compare-{plot}.svg" for plot in plots}
+    assert {name for name in written[0] if name.endswith(".svg")} == {f"{plot}.svg" for plot in plots}
 
 
 @pytest.mark.slow

@@ -37,7 +37,7 @@ def test_report_writes_the_page_into_the_run(tmp_path: Path) -> None:
     page = (folder / "report.html").read_text()
     assert "On held-out the tuned model is better" in page
     assert "--name demo-2" in page
-    assert (folder / "report-held-out-pass.svg").is_file()
+    assert (folder / "report-plots" / "held-out-pass.svg").is_file()
 
 
 def test_a_run_made_again_gets_a_name_that_is_free(tmp_path: Path) -> None:
@@ -52,7 +52,7 @@ def test_report_goes_where_it_is_told(tmp_path: Path) -> None:
     page = tmp_path / "there.html"
     asked("report", "demo", "--storage", str(tmp_path / "runs"), "--output", str(page))
     assert page.is_file()
-    assert (tmp_path / "there-loss.svg").is_file()
+    assert (tmp_path / "there-plots" / "loss.svg").is_file()
     with pytest.raises(UserError, match="--output"):
         report("demo", str(tmp_path / "runs"), tmp_path / "missing" / "page.html")
 

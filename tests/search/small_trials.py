@@ -11,7 +11,9 @@ from runner.runs.metrics import MetricsLog
 from runner.runs.trackers import open_trackers
 from runner.search.resident import ResidentBase
 from runner.search.trunk import train_until
-from runner.train import FileReporter, World, train
+from runner.train.loop import train
+from runner.train.reporter import FileReporter
+from runner.train.world import World
 
 CPU = torch.device("cpu")
 WARMUP_STEPS = 2

@@ -14,12 +14,13 @@ from runner.config.job import Job
 from runner.data.shards import Pack
 from runner.plan.settings import Settings
 from runner.runs import RunFolder
-from runner.train import World, train
 from runner.train.batches import StepBatch, learned_tokens, micro_batch
+from runner.train.loop import train
 from runner.train.optimizer import FlatAdamW
 from runner.train.setup import build_model
 from runner.train.step import losses_of, train_step
 from runner.train.weights import FlatWeights
+from runner.train.world import World
 
 LENGTHS = (40, 17, 71)
 CAPACITY = 128

@@ -19,11 +19,12 @@ from runner.model.adapter import causal_lm
 from runner.runs import JSON, MetricsLog, RunFolder, read_metrics
 from runner.runs.manifest import verified
 from runner.runs.trackers import open_trackers
-from runner.train import FileReporter, Result, World, train
 from runner.train.assembly import assemble
-from runner.train.loop import begin, run_steps
-from runner.train.reporter import SilentReporter
+from runner.train.loop import begin, run_steps, train
+from runner.train.reporter import FileReporter, SilentReporter
+from runner.train.result import Result
 from runner.train.state import Progress, read_state
+from runner.train.world import World
 
 STEPS = 12
 
@@ -115,6 +116,7 @@ def test_a_run_leaves_exactly_these_files(whole: tuple[Path, Recorder]) -> None:
     assert found - {"best/README.md", "final/README.md"} == {
         "attempt.json",
         "environment.json",
+        "ledger.json",
         ".attempt.lock",
         *(f"best/{name}" for name in adapter),
         *(f"final/{name}" for name in adapter),
@@ -229,7 +231,9 @@ sys.path.insert(0, sys.argv[3])
 from test_loop import small_job
 from runner.runs import MetricsLog, RunFolder
 from runner.runs.trackers import open_trackers
-from runner.train import FileReporter, World, train
+from runner.train.loop import train
+from runner.train.reporter import FileReporter
+from runner.train.world import World
 torch.set_num_threads(1)
 root = Path(sys.argv[1])
 folder = RunFolder(root)

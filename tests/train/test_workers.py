@@ -22,7 +22,9 @@ sys.path.insert(0, sys.argv[4])
 from test_loop import small_job
 from runner.runs import MetricsLog, RunFolder
 from runner.runs.trackers import open_trackers
-from runner.train import FileReporter, SilentReporter, World, train
+from runner.train.loop import train
+from runner.train.reporter import FileReporter, SilentReporter
+from runner.train.world import World
 torch.set_num_threads(1)
 rank = int(sys.argv[1])
 dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{sys.argv[5]}", rank=rank, world_size=2)

@@ -4,7 +4,6 @@ What a page says is ``runner.report``'s and ``runner.search``'s.
 """
 
 import itertools
-import re
 import shlex
 import shutil
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from runner.cli.evaluate import EVALUATIONS
-from runner.cli.options import CACHE, RUNS, Storage
+from runner.cli.options import RUNS, Storage
 from runner.cli.search import SEARCHES
 from runner.errors import UserError
 
@@ -119,16 +118,11 @@ def _next(run: "LoadedRun", elsewhere: str, evaluate: str) -> "tuple[Command, ..
 
 
 def _ledger(run: "LoadedRun") -> "Ledger | None":
-    """The ledger of the run's data, if the cache still has it."""
+    """The ledger of the run's data, if the run has kept one."""
     from runner.data import Ledger
-    from runner.report.page_cards import environment
 
-    fingerprints = environment(run).get("fingerprints")
-    key = fingerprints.get("data") if isinstance(fingerprints, dict) else None
-    if not isinstance(key, str) or not re.fullmatch("[0-9a-f]{32}", key):
-        return None
     try:
-        return Ledger.from_json((CACHE.expanduser() / key / "ledger.json").read_text(encoding="utf-8"))
+        return Ledger.from_json(run.folder.ledger_file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
 

@@ -116,7 +116,9 @@ def _next(run: "LoadedRun") -> "list[Command]":
         return [Command(f"runner train {job}{elsewhere} --resume must", "goes on after the last checkpoint")]
     logs = shlex.quote(str(run.folder.events))
     commands = [
-        Command(f"runner show {folder.name}{elsewhere}", "this page again"),
+        Command(f"runner evaluate {folder.name}{elsewhere}", "base against tuned, program by program, as a page"),
+        Command(f"runner generate {folder.name}{elsewhere} --chat", "ask it something"),
+        Command(f"runner export {folder.name}{elsewhere}", "the adapter with its card, or a merged model"),
         Command(f"tensorboard --logdir {logs}", "the curves in a browser"),
     ]
     if run.job.get("name") == "demo":

@@ -20,7 +20,8 @@ from runner.runs.attempt import StaleAttempt
 from runner.runs.metrics import Record
 
 if TYPE_CHECKING:
-    from runner.train import Reporter, World
+    from runner.train.reporter import Reporter
+    from runner.train.world import World
 
 STOP_FILE = "stop-requested"
 TRACE_FILE = "error.log"
@@ -51,7 +52,7 @@ def work(config: dict[str, Any]) -> None:
 
     from runner.distributed.outcome import read_outcome, write_error, write_result
     from runner.plan.device import limit_memory
-    from runner.train import train
+    from runner.train.loop import train
 
     assignment = Assignment(**config)
     folder = RunFolder(Path(assignment.folder))
@@ -81,7 +82,7 @@ def _world() -> "World":
     import ray.train
     import ray.train.torch
 
-    from runner.train import World
+    from runner.train.world import World
 
     context = ray.train.get_context()
     device = ray.train.torch.get_device()

@@ -17,8 +17,8 @@ from runner.errors import UserError
 from runner.evaluation.answers import Missing, native_program, prediction_in, program_in
 from runner.evaluation.generation import AnswerEncoder, Completion, Sampling, complete
 from runner.evaluation.problems import AssertCheck, CallCheck, Problem, Suite, program_of
-from runner.evaluation.results import Arm, Asked, Asking, Evaluation, Graded, Isolation, SuiteFacts
-from runner.evaluation.sandbox import Verdict, run_programs
+from runner.evaluation.results import Arm, Asked, Asking, Evaluation, Graded, SuiteFacts
+from runner.evaluation.sandbox import Isolation, Verdict, run_programs
 from runner.evaluation.statistics import compare, summarize, verdict
 
 SHOWN_TESTS = 600  # characters of a problem's tests kept for the page

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar
 
 from runner.errors import UserError
+from runner.evaluation.sandbox.programs import Isolation
 from runner.runs.durable import write_file
 
 Arm: TypeAlias = Literal["base", "tuned", "native"]
 """base: the untuned model, asked as in training.  tuned: with the run's weights, the same prompts.  native: the
 untuned model with the problem as text to continue, so that knowing the format is not taken for ability."""
-Isolation: TypeAlias = Literal["bubblewrap", "none"]
 
 Row = TypeVar("Row", "Graded", "Asked")
 

@@ -21,13 +21,15 @@ _LETTER = '<svg xmlns="http://www.w3.org/2000/svg" width="40" height="40"><text 
 
 
 def write_plots(page: Path, plots: Iterable[Plot]) -> tuple[Path, ...]:
-    """Write each plot as ``PAGE-PLOT.svg`` beside ``page``, and as ``.png``; returns the files.
+    """Write each plot as ``PLOT.svg`` and ``.png`` into the folder ``PAGE-plots`` beside ``page``; returns the files.
 
     There is no PNG where no renderer is installed or the machine has no font to write with.
     """
     files = []
+    folder = page.with_name(f"{page.stem}-plots")
+    folder.mkdir(exist_ok=True)
     for plot in plots:
-        file = page.with_name(f"{page.stem}-{plot.name.replace('.', '-')}.svg")
+        file = folder / f"{plot.name.replace('.', '-')}.svg"
         write_file(file, plot.file().encode())
         files.append(file)
         image = png_of(plot)

@@ -41,7 +41,7 @@ class RunPage:
 
 
 def write_run_page(path: Path, page: RunPage) -> tuple[Path, ...]:
-    """Write the page to ``path`` and its plots beside it as ``NAME-PLOT.svg``, and as PNG where that can be made.
+    """Write the page to ``path`` and its plots into a folder beside it as SVG, and as PNG where that can be made.
 
     Returns every file, the page first.  Each is written atomically; the same page gives the same bytes.
     """

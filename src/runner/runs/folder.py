@@ -46,6 +46,11 @@ class RunFolder:
         return self.inside("environment.json")
 
     @property
+    def ledger_file(self) -> Path:
+        """What became of every row and token of the data."""
+        return self.inside("ledger.json")
+
+    @property
     def state_file(self) -> Path:
         """Whether the run is new, running, finished, stopped or failed, and why."""
         return self.inside("state.json")

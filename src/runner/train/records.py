@@ -11,6 +11,7 @@ from runner.data import PackedSplit
 from runner.errors import Diverged
 from runner.model.adapter import causal_lm
 from runner.runs import JSON, describe, record_environment
+from runner.runs.durable import write_file
 from runner.train.assembly import Run
 from runner.train.batches import StepBatch
 from runner.train.clock import peak_gib
@@ -58,11 +59,12 @@ def tell_startup(run: Run, step: int) -> None:
 
 
 def tell_environment(run: Run, step: int) -> None:
-    """Keep what the run is trained on in environment.json; record what changed since it was started before."""
+    """Keep what the run is trained on, and what became of its rows; record what changed since it was started before."""
     config: Any = causal_lm(run.model).config
     model = getattr(config, "_commit_hash", None) or run.job.model.id
     fingerprints = {"data": run.data.fingerprint, "model": str(model), "tokenizer": run.encoder.fingerprint}
     environment = describe(devices=[run.world.device_name], fingerprints=fingerprints)
+    write_file(run.folder.ledger_file, run.data.ledger.to_json().encode())
     for change in record_environment(run.folder.environment_file, environment):
         text = f"since the run was started, {change}"
         run.reporter.record({"kind": "event", "step": step, "name": "environment", "text": text})

@@ -31,9 +31,9 @@ from runner.evaluation.sandbox import (
 from runner.evaluation.sandbox.syscalls import DENIED
 from runner.evaluation.sandbox.walls import ENVIRONMENT
 
-DATA = Path(os.environ.get("RUNNER_PROBLEMS", ""))
+DATA = Path(os.environ.get("RUNNER_TEST_DATA", ""))
 needs_data = pytest.mark.skipif(
-    not (DATA / "mbpp.jsonl").exists(), reason="RUNNER_PROBLEMS names no folder with mbpp.jsonl"
+    not (DATA / "mbpp.jsonl").exists(), reason="RUNNER_TEST_DATA names no folder with mbpp.jsonl"
 )
 
 

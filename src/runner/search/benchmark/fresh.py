@@ -114,10 +114,10 @@ def _trial(config: dict[str, Any], fixed: Mapping[str, str]) -> None:
 
     from runner.errors import Diverged
     from runner.search.worker import hold_to_share
-    from runner.train import World
     from runner.train.assembly import assemble
     from runner.train.loop import run_steps
     from runner.train.state import Progress
+    from runner.train.world import World
 
     plan, place = read_plan(Path(fixed["root"])), Place(**json.loads(fixed["place"]))
     torch.set_num_threads(place.threads)
