@@ -5,6 +5,7 @@ import random
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -256,7 +257,7 @@ def test_a_run_killed_at_random_points_goes_on_bit_for_bit(
         child = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         wanted = chooser.randint(1, 3) + 2 * number
         while child.poll() is None and sum(r["kind"] == "train" for r in read_metrics(metrics)) < wanted:
-            pass
+            time.sleep(0.002)
         if child.poll() is None:
             child.send_signal(signal.SIGKILL)
             kills += 1
