@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 import typer
-from finished_run import finished_run, small_job
 from typer.testing import CliRunner
 
 import runner.cli.generate as command
 import runner.evaluation.generation
+from finished_run import finished_run, small_job
+from greedy import greedy
 from runner.cli.generate import generate, read_question, shaded
 from runner.errors import UserError
-from runner.evaluation.generation import generate as greedy
 from runner.evaluation.uses import Turn, UseName, prompt_for
 from runner.report.style import Style
 from runner.runs import RunFolder

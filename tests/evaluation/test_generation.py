@@ -10,9 +10,10 @@ import torch
 from torch import nn
 
 from conftest import tiny_llama, tiny_mistral, tiny_qwen2, tiny_qwen3, tiny_starcoder2
+from greedy import greedy
 from runner.config.job import Lora
 from runner.errors import UserError
-from runner.evaluation.generation import Sampling, complete, generate, serving, slots, stream
+from runner.evaluation.generation import Sampling, complete, serving, slots, stream
 from runner.evaluation.generation.bench import compare_generation
 from runner.model.adapter import add_adapter, causal_lm
 from runner.model.attention import padded_attention
@@ -240,7 +241,7 @@ def test_the_mode_of_every_module_is_restored(starcoder2: Any) -> None:
     starcoder2.train()
     starcoder2.model.layers[0].eval()
     before = [module.training for module in starcoder2.modules()]
-    generate(starcoder2, Numbers(), PROMPTS, max_new_tokens=2)
+    greedy(starcoder2, Numbers(), PROMPTS, max_new_tokens=2)
     pieces = stream(starcoder2, Numbers(), PROMPTS[0], sampling=GREEDY, max_new_tokens=9)
     assert next(pieces)
     assert torch.is_grad_enabled()
@@ -256,17 +257,17 @@ def test_progress_counts_the_prompts(starcoder2: Any) -> None:
 
 
 def test_no_prompts_give_no_answers(starcoder2: Any) -> None:
-    assert generate(starcoder2, Numbers(), [], max_new_tokens=4) == []
+    assert greedy(starcoder2, Numbers(), [], max_new_tokens=4) == []
 
 
 def test_what_cannot_be_asked_is_said(starcoder2: Any) -> None:
     with pytest.raises(UserError, match="prompt 1 has no tokens"):
-        generate(starcoder2, Numbers(), ["5 6", ""], max_new_tokens=4)
+        greedy(starcoder2, Numbers(), ["5 6", ""], max_new_tokens=4)
     with pytest.raises(UserError, match="max_new_tokens is 0"):
-        generate(starcoder2, Numbers(), ["5 6"], max_new_tokens=0)
+        greedy(starcoder2, Numbers(), ["5 6"], max_new_tokens=0)
     starcoder2.config.layer_types = ["full_attention", "linear_attention"]
     with pytest.raises(UserError, match="layers of linear_attention"):
-        generate(starcoder2, Numbers(), ["5 6"], max_new_tokens=4)
+        greedy(starcoder2, Numbers(), ["5 6"], max_new_tokens=4)
     del starcoder2.config.layer_types
 
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from finished_run import STEPS, finished_run, small_job
 from torch import Tensor
 
+from finished_run import STEPS, finished_run, small_job
+from greedy import greedy
 from runner.config.job import Job
 from runner.data.template import prompt_text
 from runner.errors import UserError
-from runner.evaluation.generation import generate
 from runner.model.adapter import causal_lm
 from runner.model.attention import padded_attention
 from runner.model.base import load_base
@@ -84,9 +84,9 @@ def test_a_loaded_model_answers(tuned: RunFolder) -> None:
     loaded = load_for_inference(small_job(), tuned, "best", CPU)
     prompts = [prompt_text("Write solve(words) that reverses a list."), "# reverse"]
     with padded_attention(causal_lm(loaded.model)):
-        answers = generate(loaded.model, loaded.encoder, prompts, max_new_tokens=8)
+        answers = greedy(loaded.model, loaded.encoder, prompts, max_new_tokens=8)
         with loaded.base() as base:
-            others = generate(base, loaded.encoder, prompts, max_new_tokens=8)
+            others = greedy(base, loaded.encoder, prompts, max_new_tokens=8)
     assert len(answers) == len(others) == 2
     assert answers != others
 

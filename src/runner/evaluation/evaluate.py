@@ -82,7 +82,9 @@ def evaluate(
     began = time.monotonic()
     answers: list[Graded] = []
     for arm in arms_of(suite):
-        completions = _answered(subject, suite, arm, asking, limits, progress)
+        told = _told(progress, f"answers of {arm}", len(suite.problems))
+        with _arm_model(subject, arm) as model:
+            completions = ask(model, subject.encoder, suite, arm, asking, batch=limits.batch, told=told)
         answers += grade(suite, arm, completions, subject.encoder, limits, progress)
     summaries = {arm: summarize(arm, answers, suite.problems) for arm in arms_of(suite)}
     paired = compare("base", "tuned", answers, suite.problems)
@@ -188,22 +190,26 @@ def trace_tokens(ids: Sequence[int], encoder: AnswerEncoder) -> int | None:
     return high
 
 
-def _answered(
-    subject: Subject, suite: Suite, arm: Arm, asking: Asking, limits: Limits, progress: Progress
+def ask(
+    model: nn.Module,
+    encoder: AnswerEncoder,
+    suite: Suite,
+    arm: Arm,
+    asking: Asking,
+    *,
+    batch: int,
+    told: Callable[[int], None] | None = None,
 ) -> list[tuple[Completion, ...]]:
-    prompts = [_prompt(problem, arm) for problem in suite.problems]
-    sampling = Sampling(asking.samples, asking.temperature, asking.top_p, asking.seed)
-    told = _told(progress, f"answers of {arm}", len(prompts))
-    with _arm_model(subject, arm) as model:
-        return complete(
-            model,
-            subject.encoder,
-            prompts,
-            sampling=sampling,
-            max_new_tokens=asking.max_new_tokens,
-            batch=limits.batch,
-            progress=told,
-        )
+    """``model``'s answers to every problem of ``suite``, asked as ``arm`` is; ``told`` gets the problems done."""
+    return complete(
+        model,
+        encoder,
+        [_prompt(problem, arm) for problem in suite.problems],
+        sampling=Sampling(asking.samples, asking.temperature, asking.top_p, asking.seed),
+        max_new_tokens=asking.max_new_tokens,
+        batch=batch,
+        progress=told,
+    )
 
 
 def _arm_model(subject: Subject, arm: Arm) -> AbstractContextManager[nn.Module]:

@@ -3,23 +3,22 @@
 Answering and executing are ``runner.evaluation``'s.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from torch import nn
 
 from runner.config.job import Job
 from runner.data import PreparedData
-from runner.evaluation.passes import PassCount, count_native_passes, count_passes
-from runner.model.adapter import causal_lm
-from runner.model.attention import padded_attention
+from runner.evaluation.passes import PassCount, count_passes
+from runner.evaluation.results import Arm
 from runner.model.tokenizer import Encoder
 from runner.runs import JSON
 from runner.train.reporter import Reporter
 from runner.train.world import World
 
 HAS_HIDDEN_TESTS = "builtin:questions"
-BEFORE: Mapping[str, Callable[..., PassCount]] = {"instruction": count_passes, "native": count_native_passes}
-AFTER: Mapping[str, Callable[..., PassCount]] = {"instruction": count_passes}
+BEFORE: Mapping[str, Arm] = {"instruction": "base", "native": "native"}
+AFTER: Mapping[str, Arm] = {"instruction": "tuned"}
 COUNTS = len(BEFORE) + len(AFTER)
 
 
@@ -39,10 +38,9 @@ def record_passes(
     ids = counted_questions(data, job)
     if not ids or not world.leads:
         return
-    with padded_attention(causal_lm(model)):
-        for prompt, count in (AFTER if step else BEFORE).items():
-            counted = count(model, encoder, ids, max_new_tokens=job.evaluation.max_new_tokens)
-            reporter.record(record_of(counted, step, prompt))
+    for prompt, arm in (AFTER if step else BEFORE).items():
+        counted = count_passes(model, encoder, ids, max_new_tokens=job.evaluation.max_new_tokens, arm=arm)
+        reporter.record(record_of(counted, step, prompt))
 
 
 def record_of(count: PassCount, step: int, prompt: str) -> dict[str, JSON]:

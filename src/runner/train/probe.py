@@ -10,8 +10,6 @@ from pathlib import Path
 
 from runner.config.job import Job
 from runner.evaluation.passes import count_passes
-from runner.model.adapter import causal_lm
-from runner.model.attention import padded_attention
 from runner.plan.plan import Timing
 from runner.runs import RunFolder
 from runner.train.assembly import Run, assemble, batches_of
@@ -75,6 +73,5 @@ def _count_seconds(run: Run) -> float:
         return 0.0
     asked = ids[:QUESTIONS]
     started = time.perf_counter()
-    with padded_attention(causal_lm(run.model)):
-        count_passes(run.model, run.encoder, asked, max_new_tokens=run.job.evaluation.max_new_tokens)
+    count_passes(run.model, run.encoder, asked, max_new_tokens=run.job.evaluation.max_new_tokens)
     return (time.perf_counter() - started) * len(ids) / len(asked)

@@ -3,7 +3,7 @@
 Prompts come from, and answers are judged by, the rest of ``runner.evaluation``.
 """
 
-from runner.evaluation.generation.answers import AnswerEncoder, Completion, complete, generate, stream
+from runner.evaluation.generation.answers import AnswerEncoder, Completion, complete, stream
 from runner.evaluation.generation.sampling import Sampling
 
-__all__ = ["AnswerEncoder", "Completion", "Sampling", "complete", "generate", "stream"]
+__all__ = ["AnswerEncoder", "Completion", "Sampling", "complete", "stream"]

@@ -80,28 +80,6 @@ def complete(
     return [tuple(answer[sample] for sample in range(sampling.samples)) for answer in answers]
 
 
-def generate(
-    model: Any,
-    encoder: AnswerEncoder,
-    prompts: Sequence[str],
-    *,
-    max_new_tokens: int,
-    batch: int = 64,
-    progress: Callable[[int], None] | None = None,
-) -> list[str]:
-    """The text of each prompt's greedy answer, as ``complete`` gives it."""
-    answers = complete(
-        model,
-        encoder,
-        prompts,
-        sampling=Sampling(),
-        max_new_tokens=max_new_tokens,
-        batch=batch,
-        progress=progress,
-    )
-    return [answer.text for (answer,) in answers]
-
-
 def stream(
     model: Any, encoder: AnswerEncoder, prompt: str, *, sampling: Sampling, max_new_tokens: int
 ) -> Iterator[str]:
