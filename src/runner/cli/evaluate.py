@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from runner.train.inference import InferenceModel, Weights
 
 HELD_OUT = "held-out"
-EVALUATIONS = "evaluations"
 QUESTIONS = 200  # held-out questions asked where no limit is given
 SHOWN_FAILURES = 10
 ROOM = 0.5  # of the free memory that keys and values may take
@@ -126,7 +125,7 @@ def _evaluate(run: str, storage: Path, wish: Wish, asking: "Asking", limits: "Li
         chosen = replace(limits, batch=wish.batch or _batch(subject, longest, len(fitting.problems) * asking.samples))
         about = About(run, job.model.id, wish.weights, present_device().name, shlex.join(["runner", *sys.argv[1:]]))
         found = evaluate(subject, fitting, asking, chosen, about, ticker)
-        kept = folder.inside(EVALUATIONS, evaluation_name(suite.name, asking.samples, wish.weights))
+        kept = folder.inside(folder.evaluations.name, evaluation_name(suite.name, asking.samples, wish.weights))
         write_evaluation(kept, found.evaluation, found.answers, found.asked)
         typer.echo(f"{summary_of(found.evaluation, style_of(sys.stdout))}\n")
         typer.echo(f"in {kept}")

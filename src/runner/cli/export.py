@@ -178,7 +178,7 @@ def _facts(
     from runner.report.card import CardFacts
     from runner.train.exporting import origin_of
 
-    evaluations = [read_evaluation(folder) for folder in evaluations_in(loaded.folder.inside("evaluations"))]
+    evaluations = [read_evaluation(folder) for folder in evaluations_in(loaded.folder.evaluations)]
     licences = data.ledger.origins.get("licence", {}) if data is not None else {}
     return CardFacts(
         job=subject.job,

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from runner.cli.evaluate import EVALUATIONS
 from runner.cli.options import RUNS, Storage
 from runner.cli.search import SEARCHES
 from runner.errors import UserError
@@ -84,7 +83,7 @@ def page_of(folder: "RunFolder") -> "RunPage":
 
     run = load_run(folder.root.parent, folder.name)
     elsewhere = "" if folder.root.parent == Path(RUNS).resolve() else f" --storage {_typed(folder.root.parent)}"
-    evaluations = read_evaluated(folder.root / EVALUATIONS)
+    evaluations = read_evaluated(folder.evaluations)
     evaluate = f"runner evaluate {folder.name}{elsewhere}"
     return RunPage(
         run=run,

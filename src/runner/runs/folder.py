@@ -96,6 +96,11 @@ class RunFolder:
         return self.inside("loss.svg")
 
     @property
+    def evaluations(self) -> Path:
+        """One folder an evaluation."""
+        return self.inside("evaluations")
+
+    @property
     def report_file(self) -> Path:
         """The page that tells the run."""
         return self.inside("report.html")
