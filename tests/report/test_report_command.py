@@ -85,4 +85,6 @@ def test_report_of_a_search_makes_its_page_again_from_the_journal(tmp_path: Path
     copy = tmp_path / "copy.html"
     asked("report", "small", "--storage", str(tmp_path / "searches"), "--output", str(copy))
     assert copy.read_bytes() == page
-    assert (tmp_path / "copy-history.svg").read_bytes() == (folder.root / "search-history.svg").read_bytes()
+    assert (tmp_path / "copy-plots" / "history.svg").read_bytes() == (
+        folder.root / "search-plots" / "history.svg"
+    ).read_bytes()

@@ -98,18 +98,20 @@ def test_page_of_lost_trials_tells_how_they_ended() -> None:
 
 def test_plots_stand_beside_the_page_as_files_of_their_own(tmp_path: Path) -> None:
     files = write_page(tmp_path / "search.html", page_of(formula_study(24)))
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(path.name for path in files)
-    assert [path.name for path in files] == [
-        "search.html",
-        "search-history.svg",
-        "search-stop-steps.svg",
-        "search-minutes.svg",
-        "search-parallel.svg",
-        "search-by-lora-rank.svg",
-        "search-by-train-learning_rate.svg",
-        "search-importance.svg",
+    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted(files)
+    drawn = [path for path in files if path.suffix == ".svg"]
+    assert files[0] == tmp_path / "search.html"
+    assert {path.parent for path in files[1:]} == {tmp_path / "search-plots"}
+    assert [path.stem for path in drawn] == [
+        "history",
+        "stop-steps",
+        "minutes",
+        "parallel",
+        "by-lora-rank",
+        "by-train-learning_rate",
+        "importance",
     ]
-    for path in files[1:]:
+    for path in drawn:
         root = ElementTree.fromstring(path.read_bytes())
         assert root.tag == "{http://www.w3.org/2000/svg}svg"
         assert root.findtext("{http://www.w3.org/2000/svg}title")

@@ -147,6 +147,7 @@ def _run_folder(root: Path, name: str) -> "RunFolder":
 def _write_search(root: Path, output: Path | None) -> Path:
     """Conclude from the journal again; returns where the page lies, or its copy with its plots."""
     from runner.config.load_search import load_search
+    from runner.report.png import plots_folder
     from runner.search.conclusion import conclude
     from runner.search.folder import SearchFolder
     from runner.search.journal import read_journal, study_in
@@ -157,8 +158,9 @@ def _write_search(root: Path, output: Path | None) -> Path:
     if output is None:
         return folder.page_file
     page = _place(output, folder.page_file)
-    for file in (folder.page_file, *sorted(folder.root.glob(f"{folder.page_file.stem}-*.svg"))):
-        shutil.copyfile(file, page.with_name(page.stem + file.name.removeprefix(folder.page_file.stem)))
+    shutil.copyfile(folder.page_file, page)
+    if plots_folder(folder.page_file).is_dir():
+        shutil.copytree(plots_folder(folder.page_file), plots_folder(page), dirs_exist_ok=True)
     return page
 
 

@@ -21,14 +21,14 @@ _LETTER = '<svg xmlns="http://www.w3.org/2000/svg" width="40" height="40"><text 
 
 
 def write_plots(page: Path, plots: Iterable[Plot]) -> tuple[Path, ...]:
-    """Write each plot as ``PLOT.svg`` and ``.png`` into the folder ``PAGE-plots`` beside ``page``; returns the files.
+    """Write each plot as ``PLOT.svg`` and ``.png`` into ``plots_folder``; returns the files.
 
     There is no PNG where no renderer is installed or the machine has no font to write with.
     """
-    files = []
-    folder = page.with_name(f"{page.stem}-plots")
-    folder.mkdir(exist_ok=True)
+    files: list[Path] = []
+    folder = plots_folder(page)
     for plot in plots:
+        folder.mkdir(exist_ok=True)
         file = folder / f"{plot.name.replace('.', '-')}.svg"
         write_file(file, plot.file().encode())
         files.append(file)
@@ -37,6 +37,11 @@ def write_plots(page: Path, plots: Iterable[Plot]) -> tuple[Path, ...]:
             write_file(file.with_suffix(".png"), image)
             files.append(file.with_suffix(".png"))
     return tuple(files)
+
+
+def plots_folder(page: Path) -> Path:
+    """Where the plots of ``page`` lie."""
+    return page.with_name(f"{page.stem}-plots")
 
 
 def png_of(plot: Plot) -> bytes | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from runner.report import Command
 from runner.report.drawing import Plot
 from runner.report.page_parts import BROAD, WIDE, Figure, commands, document, drawn, figures, header
+from runner.report.png import write_plots
 from runner.runs.durable import write_file
 from runner.search.answer import Answer
 from runner.search.importance import FEWEST_PAIRS, METHOD
@@ -35,17 +36,13 @@ class SearchPage:
 
 
 def write_page(path: Path, page: SearchPage) -> tuple[Path, ...]:
-    """Write the page to ``path`` and its plots as ``NAME-PLOT.svg`` beside it; returns every file, the page first.
+    """Write the page to ``path`` and its plots into a folder beside it; returns every file, the page first.
 
     Each file is written atomically.  A search that has measured nothing gives a page without plots.
     """
-    files = [path]
-    for plot in _files(page):
-        file = path.with_name(f"{path.stem}-{plot.name.replace('.', '-')}.svg")
-        write_file(file, plot.file().encode())
-        files.append(file)
+    files = write_plots(path, _files(page))
     write_file(path, page_html(page).encode())
-    return tuple(files)
+    return path, *files
 
 
 def page_html(page: SearchPage) -> str:
