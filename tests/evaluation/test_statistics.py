@@ -11,19 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runner.evaluation.intervals import Share, overlap, wilson
 from runner.evaluation.problems import CallCheck, Problem, Suite
 from runner.evaluation.results import Arm, Estimate, Graded, Paired
 from runner.evaluation.statistics import (
-    Share,
     compare,
     estimate_pass_at,
     mcnemar_exact,
-    overlap,
     paired_difference,
     pass_at_k,
     summarize,
     verdict,
-    wilson,
 )
 
 NORMAL_95 = 1.959963984540054

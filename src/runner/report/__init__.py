@@ -3,7 +3,7 @@
 Reading a run is ``runner.runs``; deciding where text goes is the command line's.
 """
 
-from runner.evaluation.statistics import Share
+from runner.evaluation.intervals import Share
 from runner.report.style import Style, style_of
 from runner.report.summary import Command, summary
 from runner.report.svg import write_curve

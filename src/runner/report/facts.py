@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from runner.evaluation.statistics import Share
+from runner.evaluation.intervals import Share
 from runner.report.curve import Point, losses, number, of_kind
 from runner.runs import JSON, LoadedRun, Record
 

@@ -5,7 +5,7 @@ Verdicts on evaluations are ``runner.evaluation.statistics``'s; they are only re
 
 from collections.abc import Iterator, Sequence
 
-from runner.evaluation.statistics import Share, overlap
+from runner.evaluation.intervals import Share, overlap
 from runner.report.evaluated import Evaluated
 from runner.report.facts import Facts, facts_of, passes
 from runner.report.page_parts import Figure

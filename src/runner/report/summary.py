@@ -6,7 +6,7 @@ The run is read by ``runner.runs``; pages and images are made elsewhere.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from runner.evaluation.statistics import Share, overlap
+from runner.evaluation.intervals import Share, overlap
 from runner.report.curve import PAPER_STEP, Curve, losses, number, of_kind, read_curve
 from runner.report.facts import Facts, facts_of, passes
 from runner.report.style import Style

@@ -4,9 +4,10 @@ What is said with them is up to the pages and summaries.
 """
 
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-from runner.evaluation.results import Estimate
+if TYPE_CHECKING:
+    from runner.evaluation.results import Estimate
 
 Value: TypeAlias = str | int | float | bool
 """A value of a job."""
@@ -64,12 +65,12 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
-def sure(estimate: Estimate) -> str:
+def sure(estimate: "Estimate") -> str:
     """A share with its interval: ``61.0 % (54.1-67.5)``."""
     return f"{percent(estimate.value)} ({100 * estimate.low:.1f}-{100 * estimate.high:.1f})"
 
 
-def points(estimate: Estimate) -> str:
+def points(estimate: "Estimate") -> str:
     """A difference of shares with its interval, in points: ``+57.0 (+49.5 to +64.0)``."""
     value, low, high = (f"{100 * share:+.1f}" for share in (estimate.value, estimate.low, estimate.high))
     return f"{value} ({low} to {high})"
