@@ -64,7 +64,7 @@ def evaluate(
     seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Seed of the draws.")] = 17,
     weights: Annotated[Literal["final", "best"], typer.Option(help="Which weights of the run.")] = "final",
     batch: Annotated[int | None, typer.Option("--batch", metavar="N", min=1, help="Answers at once.")] = None,
-    timeout: Annotated[float, typer.Option("--timeout", metavar="S", min=0.1, help="Seconds of a program.")] = 4.0,
+    timeout: Annotated[float, typer.Option("--timeout", metavar="S", min=0.1, help="Seconds of a program.")] = 8.0,
     reference: Annotated[
         Path | None, typer.Option("--reference", metavar="FILE", help="Score the reference solutions of a suite.")
     ] = None,
