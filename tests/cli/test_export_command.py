@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 import typer
-from finished_run import finished_run, small_job
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from typer.testing import CliRunner
 
 import runner.cli.export
+from finished_run import finished_run, small_job
 from runner.cli.export import export
 from runner.errors import UserError
 from runner.runs import RunFolder

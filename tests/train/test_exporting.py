@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 import torch
-from finished_run import STEPS, finished_run, small_job
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
+from finished_run import STEPS, finished_run, small_job
 from runner.data import PreparedData
 from runner.errors import DoesNotFit, UserError
 from runner.model.base import load_base
