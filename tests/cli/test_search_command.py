@@ -92,7 +92,7 @@ def test_a_dry_run_shows_space_and_cost_and_starts_nothing(
     assert "trains 174 steps = 1.09 runs of 160; 4 runs, one to each stop step, would take 300" in out
     assert "at most 12 x 174 + 0 x 160 = 2,088 steps of 2,048 tokens" in out
     # rungs of 20, 22, 44 and 88 steps; halvings at 20 and 80: 20 + 22 / 3 + 44 / 3 + 88 / 9
-    assert "about 12 x 42 + 0 x 160 = 504 when one in 4 goes on" in out
+    assert "about 12 x 52 + 0 x 160 = 624 when one in 3 goes on" in out
     assert "stop.plateau and evaluation are off in trials" in out
     assert [path.name for path in tmp_path.iterdir()] == ["search.yaml"]
 

@@ -52,7 +52,7 @@ def test_every_stop_step_has_the_same_warm_up_and_its_own_decay(tmp_path: Path) 
     assert [job.stop.plateau for job in jobs] == [None] * 4
     assert [job.validation.every for job in jobs] == [20, 40, 80, 100]
     assert found.rung_steps(values) == (16 + 4, 16 + 8, 32 + 16, 64 + 32)
-    assert found.expected_steps(values) == 20 + (24 + 48) / 4 + 96 / 16  # one in four after 20 and after 80
+    assert found.expected_steps(values) == 20 + (24 + 48) / 3 + 96 / 9  # one in three after 20 and after 80
 
 
 def test_a_trial_counts_no_solved_questions_but_its_answer_does(tmp_path: Path) -> None:
