@@ -5,7 +5,7 @@ A Ray that happens to run on the machine is never joined unless its address was 
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +15,6 @@ from runner.config.cores import usable_cores
 from runner.errors import DoesNotFit, UserError
 
 TOKEN_FILE = Path("~/.ray/auth_token")
-PRELOADED = "runner.distributed.preload"
-MOST_PRELOADED = 8  # Ray starts a process a core beforehand, and each would take some 300 MB
-GPU_DRIVERS = (Path("/dev/nvidiactl"), Path("/dev/kfd"), Path("/dev/dxg"))
 
 
 @dataclass(frozen=True)
@@ -38,8 +35,6 @@ def ray_session(cluster: Cluster) -> Iterator[Resources]:
     os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
     os.environ.setdefault("RAY_TRAIN_METRICS_ENABLED", "0")
     os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")  # else a thread left behind starts Ray again after its end
-    if cluster.address is None and preload_pays(usable_cores()):
-        os.environ.setdefault("RAY_preload_python_modules", PRELOADED)
     import ray
 
     try:
@@ -66,14 +61,6 @@ def ray_session(cluster: Cluster) -> Iterator[Resources]:
 
 def _local_cpus(cluster: Cluster) -> int:
     return max(usable_cores(), cluster.workers)
-
-
-def preload_pays(cores: int, drivers: Sequence[Path] = GPU_DRIVERS) -> bool:
-    """Whether Ray's waiting processes should import what a worker needs.
-
-    Not with a GPU: an import may count the devices, and so settle which ones a process sees before Ray says it.
-    """
-    return cores <= MOST_PRELOADED and not any(driver.exists() for driver in drivers)
 
 
 def _check_local_size(cluster: Cluster) -> None:
