@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from runner.evaluation.evaluate import Limits
     from runner.evaluation.problems import Suite
     from runner.evaluation.results import Asking
-    from runner.runs import RunFolder
     from runner.train.inference import InferenceModel, Weights
 
 HELD_OUT = "held-out"
@@ -101,9 +100,8 @@ def _evaluate(run: str, storage: Path, wish: Wish, asking: "Asking", limits: "Li
     """Every suite in turn; what is found is kept as soon as a suite is done."""
     from dataclasses import replace
 
-    import torch
-
-    from runner.config.job import Job
+    from runner.cli.report import write_report
+    from runner.config.load import load_job
     from runner.evaluation.evaluate import About, evaluate
     from runner.evaluation.results import write_evaluation
     from runner.plan import present_device
@@ -111,13 +109,13 @@ def _evaluate(run: str, storage: Path, wish: Wish, asking: "Asking", limits: "Li
     from runner.report.evaluation_summary import summary_of
     from runner.runs import load_run
     from runner.train.inference import load_for_inference
+    from runner.train.world import best_device
 
     folder = load_run(storage, run).folder
-    job = Job.model_validate(load_run(storage, run).job)
+    job = load_job(folder.job_file)
     suites = list(_suites(job, wish))
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     ticker.show(f"loading {job.model.id} and the {wish.weights} weights of {run}")
-    subject = load_for_inference(job, folder, wish.weights, device)
+    subject = load_for_inference(job, folder, wish.weights, best_device())
     ticker.clear()
     for suite in suites:
         asking = replace(asking, max_new_tokens=wish.max_new_tokens or job.data.max_length)
@@ -129,7 +127,7 @@ def _evaluate(run: str, storage: Path, wish: Wish, asking: "Asking", limits: "Li
         write_evaluation(kept, found.evaluation, found.answers, found.asked)
         typer.echo(f"{summary_of(found.evaluation, style_of(sys.stdout))}\n")
         typer.echo(f"in {kept}")
-    _show_page(folder)
+    typer.echo(f"page {write_report(folder)}")
 
 
 def evaluation_name(suite: str, samples: int, weights: str) -> str:
@@ -150,6 +148,7 @@ def _suites(job: "Job", wish: Wish) -> "Iterator[Suite]":
 def held_out_suite(job: "Job", limit: int) -> "Suite":
     """The first held-out questions of the job's own data: with hidden tests where it is built in, else weak."""
     from runner.data.questions import rows
+    from runner.data.template import statement_in
     from runner.evaluation.suites import built_in_suite, statement_suite
     from runner.train.assembly import load_data
     from runner.train.passes import HAS_HIDDEN_TESTS
@@ -158,8 +157,6 @@ def held_out_suite(job: "Job", limit: int) -> "Suite":
         # more than the loss was measured on: none shares its sequence of operations with a training question
         return built_in_suite([row["id"] for row in rows("validation", limit, job.data.seed)])
     encoder, data = load_data(job, cache=CACHE.expanduser())
-    from runner.data.template import statement_in
-
     found: list[tuple[str, str, str]] = []
     for number in range(data.validation.documents):
         document = data.validation.document(number)
@@ -237,10 +234,3 @@ def _score_references(file: Path, limit: int | None, split: str | None, limits: 
         raise UserError(
             f"{len(failed):,} of {len(judged):,} reference solutions fail", str(file), "mend the suite before using it"
         )
-
-
-def _show_page(folder: "RunFolder") -> None:
-    from runner.cli.report import write_report
-
-    page = write_report(folder)
-    typer.echo(f"page {page}")
