@@ -97,12 +97,12 @@ def _subject(loaded: "LoadedRun", weights: Literal["final", "best"], dtype: DTyp
 
     from runner.config.load import load_job
     from runner.train.exporting import Subject
-    from runner.train.inference import weights_step
     from runner.train.world import best_device
 
-    weights_step(loaded.folder, weights)
     types = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
-    return Subject(load_job(loaded.folder.job_file), loaded.folder, weights, types[dtype], best_device())
+    subject = Subject(load_job(loaded.folder.job_file), loaded.folder, weights, types[dtype], best_device())
+    _ = subject.step  # told at once where the weights are missing or damaged
+    return subject
 
 
 def _target(subject: "Subject", request: Request) -> Path:
@@ -192,11 +192,9 @@ def _facts(
 
 def _exported(subject: "Subject", request: Request) -> "Exported":
     from runner.report.card import Exported
-    from runner.train.inference import weights_step
 
     dtype = "float32" if request.form in ("adapter", "full") else str(subject.dtype).removeprefix("torch.")
-    step = weights_step(subject.folder, subject.weights)
-    return Exported(request.form, subject.weights, step, dtype, request.command())
+    return Exported(request.form, subject.weights, subject.step, dtype, request.command())
 
 
 def _write(subject: "Subject", request: Request, target: Path, facts: "CardFacts") -> None:

@@ -56,8 +56,10 @@ def report(
 def write_report(folder: "RunFolder", output: Path | None = None) -> Path:
     """Write the page of the run in ``folder``; returns where it lies."""
     from runner.report.run_page import write_run_page
+    from runner.runs import load_run
 
-    return write_run_page(_place(output, folder.report_file), page_of(folder))[0]
+    page = page_of(load_run(folder.root.parent, folder.name))
+    return write_run_page(_place(output, folder.report_file), page)[0]
 
 
 def compare(
@@ -67,21 +69,21 @@ def compare(
 ) -> None:
     """Write one page that compares runs side by side, with its plots beside it."""
     from runner.report.compare_page import write_compare_page
+    from runner.runs import load_run
 
     root = Path(storage or RUNS).expanduser()
     names = tuple(dict.fromkeys(runs))
-    pages = [page_of(_run_folder(root, name)) for name in names]
+    pages = [page_of(load_run(root, name)) for name in names]
     own = root / f"compare-{'-'.join(names)[:LONGEST_NAME]}.html"
     typer.echo(f"page {write_compare_page(_place(output, own), pages)[0]}")
 
 
-def page_of(folder: "RunFolder") -> "RunPage":
-    """Everything known of the run in ``folder``, with the commands that go on from it."""
+def page_of(run: "LoadedRun") -> "RunPage":
+    """Everything known of ``run``, with the commands that go on from it."""
     from runner.report.evaluated import read_evaluated
     from runner.report.run_page import RunPage
-    from runner.runs import load_run
 
-    run = load_run(folder.root.parent, folder.name)
+    folder = run.folder
     elsewhere = "" if folder.root.parent == Path(RUNS).resolve() else f" --storage {_typed(folder.root.parent)}"
     evaluations = read_evaluated(folder.evaluations)
     evaluate = f"runner evaluate {folder.name}{elsewhere}"
@@ -135,13 +137,6 @@ def _found(name: str, storage: str | None) -> "tuple[list[RunFolder], list[RunFo
     is_search = (search.root / SEARCH_FILE).is_file()
     is_run = run.job_file.is_file() and not (run.root / SEARCH_FILE).is_file()
     return ([run] if is_run else []), ([search] if is_search else [])
-
-
-def _run_folder(root: Path, name: str) -> "RunFolder":
-    """The folder of a run; ``UserError``, naming those there are, if there is none."""
-    from runner.runs import load_run
-
-    return load_run(root, name).folder
 
 
 def _write_search(root: Path, output: Path | None) -> Path:

@@ -83,17 +83,20 @@ def groups_plot(evaluation: Evaluation, size: Size) -> Plot:
     return rows_plot(heading, groups, size, across=_shares(groups), signs=_signs(arms))
 
 
+def solved_by(counts: tuple[int, int, int, int], one: str, other: str) -> tuple[list[Part], str]:
+    """Problems that both solved, only ``one``, only ``other``, neither, as parts of a bar and in words."""
+    names = ("both", f"only {one}", f"only {other}", "neither")
+    inks = ("bar", "tuned-bar", "native-bar", "rest-bar")
+    parts = [Part(*part) for part in zip(names, counts, inks, strict=True)]
+    return parts, ", ".join(f"{part.name} {part.count:,}" for part in parts)
+
+
 def wins_plot(evaluation: Evaluation, size: Size) -> Plot:
     """How many problems both, one or neither of base and tuned solved."""
     paired = evaluation.paired
     assert paired is not None
-    parts = [
-        Part("both", paired.both, "bar"),
-        Part(f"only {paired.second}", paired.only_second, "tuned-bar"),
-        Part(f"only {paired.first}", paired.only_first, "native-bar"),
-        Part("neither", paired.neither, "rest-bar"),
-    ]
-    told = ", ".join(f"{part.name} {part.count:,}" for part in parts)
+    counts = (paired.both, paired.only_second, paired.only_first, paired.neither)
+    parts, told = solved_by(counts, paired.second, paired.first)
     heading = Heading(f"{slug(evaluation)}-wins", "Solved by whom, problem by problem", f"Solved by: {told}.")
     return parts_plot(heading, parts, size)
 

@@ -9,20 +9,19 @@ from html import escape
 from pathlib import Path
 
 from runner.evaluation.results import Arm
-from runner.report.ability import SHAPES, slug
+from runner.report.ability import SHAPES, slug, solved_by
 from runner.report.curve import Point, losses, smoothed
 from runner.report.drawing import Plot, Size
 from runner.report.evaluated import ARM_NAMES
-from runner.report.facts import facts_of
+from runner.report.facts import facts_of, state_of
 from runner.report.lines import Heading, Line, lines_plot
 from runner.report.page_cards import environment
 from runner.report.page_parts import WIDE, commands, document, drawn, header
 from runner.report.page_style import ANSWERS
 from runner.report.pairing import Entry, comparison_verdict, duel, duel_verdict, shared_suites
 from runner.report.png import write_plots
-from runner.report.rows import Group, Part, Row, Sign, parts_plot, rows_plot, shares_axis
+from runner.report.rows import Group, Row, Sign, parts_plot, rows_plot, shares_axis
 from runner.report.run_page import RunPage
-from runner.report.run_verdict import state_of
 from runner.report.summary import Command
 from runner.report.table import Cell, table
 from runner.report.wording import counted, duration, loss, number, sure
@@ -80,7 +79,7 @@ def runs_table(pages: Sequence[RunPage]) -> str:
         devices = environment(page.run).get("devices")
         cells = [
             Cell(name),
-            Cell(state_of(page.run)),
+            Cell(state_of(page.run.summary)),
             _number(facts.last[1] if facts.last else None, loss),
             _number(facts.lowest[1] if facts.lowest else None, loss),
             *(_solved(entries, name) for entries in suites),
@@ -179,12 +178,7 @@ def pass_plot(entries: Sequence[Entry], size: Size) -> Plot:
 def duel_plot(entries: Sequence[Entry], size: Size) -> Plot:
     """Who of the best two solved which share of the problems."""
     found = duel(entries)
-    parts = [
-        Part("both", found.both, "bar"),
-        Part(f"only {found.best.run}", found.only_best, "tuned-bar"),
-        Part(f"only {found.second.run}", found.only_second, "native-bar"),
-        Part("neither", found.neither, "rest-bar"),
-    ]
-    told = ", ".join(f"{part.name} {part.count:,}" for part in parts)
+    counts = (found.both, found.only_best, found.only_second, found.neither)
+    parts, told = solved_by(counts, found.best.run, found.second.run)
     heading = Heading(f"{slug(entries[0].found.evaluation)}-wins", "Solved by whom, the best two", f"{told}.")
     return parts_plot(heading, parts, size)

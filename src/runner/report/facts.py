@@ -9,8 +9,9 @@ from statistics import median
 
 from runner.evaluation.intervals import Share
 from runner.report.curve import Point, losses, number, of_kind
-from runner.runs import JSON, LoadedRun, Record
+from runner.runs import JSON, LoadedRun, Record, RunSummary
 
+STATES = {"finished": "finished", "stopped": "stopped, can be resumed", "failed": "failed", "running": "running"}
 WARM_UP_STEPS = 2  # the first steps compile and fill caches; they say nothing of the speed
 
 
@@ -32,6 +33,13 @@ class Facts:
     validation_s: float
     whole_s: float
     tokens: int
+
+
+def state_of(summary: RunSummary) -> str:
+    """How far a run came, and why no further."""
+    told = STATES.get(summary.state, summary.state)
+    reason = f": {summary.reason}" if summary.reason not in ("", summary.state) else ""
+    return f"{told} at step {summary.step:,} of {summary.steps:,}{reason}"
 
 
 def facts_of(run: LoadedRun) -> Facts:

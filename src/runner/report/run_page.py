@@ -13,12 +13,13 @@ from runner.report.ability import ability, evaluation_plots, slug
 from runner.report.drawing import Plot
 from runner.report.evaluated import Evaluated
 from runner.report.examples import examples
+from runner.report.facts import state_of
 from runner.report.learning import learning, learning_plots
 from runner.report.page_cards import data_card, machine_card, measured_card
 from runner.report.page_parts import WIDE, commands, document, figures, header
 from runner.report.page_style import ANSWERS
 from runner.report.png import write_plots
-from runner.report.run_verdict import key_figures, state_of, verdict_of
+from runner.report.run_verdict import key_figures, verdict_of
 from runner.report.summary import Command
 from runner.runs import LoadedRun
 from runner.runs.durable import write_file
@@ -64,7 +65,7 @@ def run_page_html(page: RunPage) -> str:
 def _parts(page: RunPage) -> Iterator[str]:
     run = page.run
     verdict = verdict_of(run, page.evaluations, page.evaluate)
-    yield header(f"run {run.summary.name}, {state_of(run)}", verdict)
+    yield header(f"run {run.summary.name}, {state_of(run.summary)}", verdict)
     yield figures(key_figures(run, page.evaluations))
     yield commands([*page.next_commands, *([Command(page.again, "the run again")] if page.again else [])])
     for number, found in enumerate(page.evaluations):

@@ -12,16 +12,6 @@ from runner.report.page_parts import Figure
 from runner.report.wording import counted, duration, loss, percent, sure
 from runner.runs import LoadedRun
 
-STATES = {"finished": "finished", "stopped": "stopped, can be resumed", "failed": "failed", "running": "running"}
-
-
-def state_of(run: LoadedRun) -> str:
-    """How far the run came, and why no further."""
-    summary = run.summary
-    told = STATES.get(summary.state, summary.state)
-    reason = f": {summary.reason}" if summary.reason not in ("", summary.state) else ""
-    return f"{told} at step {summary.step:,} of {summary.steps:,}{reason}"
-
 
 def verdict_of(run: LoadedRun, evaluations: Sequence[Evaluated], evaluate: str) -> str:
     """One sentence: of the evaluation that counts most, else of the questions asked in training, else of the loss.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from runner.evaluation.intervals import Share, overlap
 from runner.report.curve import PAPER_STEP, Curve, losses, number, of_kind, read_curve
-from runner.report.facts import Facts, facts_of, passes
+from runner.report.facts import Facts, facts_of, passes, state_of
 from runner.report.style import Style
 from runner.report.terminal import draw, legend
 from runner.report.wording import duration
@@ -47,10 +47,7 @@ def summary(run: LoadedRun, style: Style, commands: Sequence[Command] = ()) -> s
 
 
 def _heading(summary: RunSummary, style: Style) -> str:
-    told = {"finished": "finished", "stopped": "stopped, can be resumed", "failed": "failed", "running": "running"}
-    reason = f": {summary.reason}" if summary.reason not in ("", summary.state) else ""
-    steps = f"step {summary.step:,} of {summary.steps:,}"
-    return f"{style.ink(summary.name, 'strong')}  {told.get(summary.state, summary.state)} at {steps}{reason}"
+    return f"{style.ink(summary.name, 'strong')}  {state_of(summary)}"
 
 
 def _plot(curve: Curve, style: Style) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ import re
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TypeAlias
 
@@ -54,6 +55,11 @@ class Subject:
         """Where the run keeps them."""
         return self.folder.root / self.weights
 
+    @cached_property
+    def step(self) -> int:
+        """Of training, of the weights, which are hashed for it once; ``UserError`` when missing or damaged."""
+        return weights_step(self.folder, self.weights)
+
     @property
     def forms(self) -> tuple[Form, ...]:
         """The forms they can take, the one as trained first."""
@@ -69,7 +75,6 @@ def measure_forms(subject: Subject, held_out: PackedSplit, *, show: Show | None 
     Each has the weights that its folder would hold, rounded to ``dtype``, and computes as everything does on this
     device: in float32 on a CPU, else in 16 bits.  A merged model that the device cannot hold is not measured.
     """
-    weights_step(subject.folder, subject.weights)
     measured = []
     for number, form in enumerate(subject.forms):
         if show is not None:
@@ -96,10 +101,10 @@ def write_form(subject: Subject, form: Form, target: Path, *, card: str, show: S
     The folder appears whole or not at all.  ``DoesNotFit`` when the disk is too small.
     """
     check_form(subject, form)
-    step = weights_step(subject.folder, subject.weights)
+    manifest = _manifest(subject, form)
     target.parent.mkdir(parents=True, exist_ok=True)
     _check_room(form_bytes(subject, form), target.parent)
-    with publish_folder(target, manifest=_manifest(subject, form, step)) as folder:
+    with publish_folder(target, manifest=manifest) as folder:
         if form == "adapter":
             _copy_adapter(subject, folder)
         else:
@@ -113,7 +118,7 @@ def holds_form(subject: Subject, form: Form, target: Path) -> bool:
         manifest = verified(target, contents=False)
     except (Damaged, OSError):
         return False
-    wanted = _manifest(subject, form, weights_step(subject.folder, subject.weights))
+    wanted = _manifest(subject, form)
     return manifest.step == wanted.step and manifest.difference(wanted.stamp) is None
 
 
@@ -226,14 +231,14 @@ def _copy_adapter(subject: Subject, folder: Path) -> None:
     (folder / "adapter_config.json").write_text(json.dumps(config, indent=2) + "\n")
 
 
-def _manifest(subject: Subject, form: Form, step: int) -> Manifest:
+def _manifest(subject: Subject, form: Form) -> Manifest:
     stamp = {
         "job": job_hash(subject.job),
         "weights": subject.weights,
         "form": form,
         "dtype": str(subject.dtype).removeprefix("torch."),
     }
-    return Manifest(step, 0, stamp, package_versions())
+    return Manifest(subject.step, 0, stamp, package_versions())
 
 
 def _check_room(size: int, parent: Path) -> None:
