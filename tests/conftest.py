@@ -1,6 +1,8 @@
-"""What many tests share: one thread, tiny models of two architectures, packed buffers of known documents."""
+"""What many tests share: one thread, tiny models, packed buffers of known documents, runs that have ended."""
 
+import shutil
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ import torch
 from torch import nn
 
 from runner.data.shards import Pack
+from runner.runs import RunFolder
 
 torch.set_num_threads(1)
 
@@ -21,6 +24,45 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for mark, reason in without.items():
             if item.get_closest_marker(mark):
                 item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where prepared data lie for all tests."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def small_trained(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> RunFolder:
+    """``small_job``, trained once; ``small_run`` is what tests may write into."""
+    from finished_run import finished_run, small_job
+
+    return finished_run(small_job(), tmp_path_factory.mktemp("runs"), cache)
+
+
+@pytest.fixture(scope="session")
+def full_trained(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> RunFolder:
+    """``full_job``, trained once; ``full_run`` is what tests may write into."""
+    from finished_run import finished_run, full_job
+
+    return finished_run(full_job(), tmp_path_factory.mktemp("runs"), cache)
+
+
+@pytest.fixture(scope="module")
+def small_run(small_trained: RunFolder, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A finished run of ``small_job``, this file's own copy."""
+    return _copied(small_trained, tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def full_run(full_trained: RunFolder, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A finished run of ``full_job``, this file's own copy."""
+    return _copied(full_trained, tmp_path_factory)
+
+
+def _copied(run: RunFolder, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    root = tmp_path_factory.mktemp("runs") / run.name
+    return RunFolder(Path(shutil.copytree(run.root, root)))
 
 
 def tiny_starcoder2(**changes: object) -> nn.Module:

@@ -34,6 +34,11 @@ def small_job(**changes: Any) -> Job:
     return Job.model_validate(values)
 
 
+def full_job() -> Job:
+    """The same with every parameter trained."""
+    return small_job(lora=None, model__quantization="none", train__learning_rate=1e-3)
+
+
 def finished_run(job: Job, storage: Path, cache: Path) -> RunFolder:
     """The folder of ``job``, trained to its end under ``storage``."""
     record = JobRecord(job.model_dump(mode="json"), job_hash(job))

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 import runner.cli.evaluate
-from finished_run import finished_run, small_job
+from finished_run import small_job
 from runner.cli.app import app
 from runner.cli.evaluate import evaluation_name, held_out_suite
 from runner.errors import UserError
@@ -15,16 +15,6 @@ from runner.evaluation.results import read_answers, read_evaluation
 from runner.runs import RunFolder
 
 UNSAFE = "--unsafe-no-sandbox"  # what is tested here holds with and without walls
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> RunFolder:
-    return finished_run(small_job(), tmp_path_factory.mktemp("runs"), cache)
 
 
 @pytest.fixture(autouse=True)
@@ -50,9 +40,9 @@ def mbpp_file(place: Path, *, code: str = "def add(a, b):\n    return a + b") ->
     return place
 
 
-def test_a_runs_own_questions_are_asked_of_base_and_tuned_model(folder: RunFolder) -> None:
-    out = of(folder, "--limit", "3", "--max-new-tokens", "24", "--batch", "2")
-    kept = folder.root / "evaluations" / "held-out"
+def test_a_runs_own_questions_are_asked_of_base_and_tuned_model(small_run: RunFolder) -> None:
+    out = of(small_run, "--limit", "3", "--max-new-tokens", "24", "--batch", "2")
+    kept = small_run.root / "evaluations" / "held-out"
     found = read_evaluation(kept)
     assert [arm.arm for arm in found.arms] == ["base", "tuned", "native"]
     assert (found.suite.problems, found.asking.max_new_tokens, found.isolation) == (3, 24, "none")
@@ -60,23 +50,23 @@ def test_a_runs_own_questions_are_asked_of_base_and_tuned_model(folder: RunFolde
     assert len(answers) == 9
     assert all(answer.tokens <= 24 for answer in answers)
     assert found.verdict.split()[0] in " ".join(out.split())
-    assert (folder.root / "report.html").is_file()
+    assert (small_run.root / "report.html").is_file()
     assert str(kept) in out
 
 
-def test_greedy_answers_are_the_same_whatever_is_asked_at_once(folder: RunFolder) -> None:
+def test_greedy_answers_are_the_same_whatever_is_asked_at_once(small_run: RunFolder) -> None:
     texts = []
     for batch in ("1", "3"):
-        of(folder, "--limit", "3", "--max-new-tokens", "12", "--batch", batch)
-        answers = read_answers(folder.root / "evaluations" / "held-out")
+        of(small_run, "--limit", "3", "--max-new-tokens", "12", "--batch", batch)
+        answers = read_answers(small_run.root / "evaluations" / "held-out")
         texts.append([(answer.problem, answer.arm, answer.text) for answer in answers])
     assert texts[0] == texts[1]
 
 
-def test_a_file_is_asked_beside_them_with_samples(folder: RunFolder, tmp_path: Path) -> None:
+def test_a_file_is_asked_beside_them_with_samples(small_run: RunFolder, tmp_path: Path) -> None:
     file = mbpp_file(tmp_path / "adding.jsonl")
-    of(folder, "--suite", str(file), "--samples", "2", "--max-new-tokens", "8", "--weights", "best")
-    found = read_evaluation(folder.root / "evaluations" / "adding-x2-best")
+    of(small_run, "--suite", str(file), "--samples", "2", "--max-new-tokens", "8", "--weights", "best")
+    found = read_evaluation(small_run.root / "evaluations" / "adding-x2-best")
     assert (found.weights, found.asking.samples, found.asking.temperature, found.asking.top_p) == ("best", 2, 0.8, 0.95)
     assert set(found.arms[0].pass_at) == {1, 2}
 
@@ -125,16 +115,16 @@ def test_mistakes_are_told_before_a_model_is_loaded(words: tuple[str, ...], said
 
 
 def test_a_missing_suite_is_told_before_a_model_is_loaded(
-    folder: RunFolder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    small_run: RunFolder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def never(*_: object) -> None:
         raise AssertionError("a model was loaded")
 
     monkeypatch.setattr("runner.train.inference.load_for_inference", never)
     with pytest.raises(UserError, match=r"none\.jsonl"):
-        of(folder, "--suite", str(tmp_path / "none.jsonl"))
+        of(small_run, "--suite", str(tmp_path / "none.jsonl"))
 
 
-def test_an_answer_longer_than_the_model_takes_is_refused(folder: RunFolder) -> None:
+def test_an_answer_longer_than_the_model_takes_is_refused(small_run: RunFolder) -> None:
     with pytest.raises(UserError, match="no problem leaves room for an answer of 100,000 tokens"):
-        of(folder, "--limit", "2", "--max-new-tokens", "100000")
+        of(small_run, "--limit", "2", "--max-new-tokens", "100000")

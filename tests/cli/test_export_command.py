@@ -10,23 +10,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from typer.testing import CliRunner
 
 import runner.cli.export
-from finished_run import finished_run, small_job
 from runner.cli.export import export
 from runner.errors import UserError
 from runner.runs import RunFolder
 
 app = typer.Typer()
 app.command()(export)
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> RunFolder:
-    return finished_run(small_job(), tmp_path_factory.mktemp("runs"), cache)
 
 
 @pytest.fixture(autouse=True)
@@ -41,8 +30,8 @@ def run(folder: RunFolder, *words: str) -> str:
     return result.stdout
 
 
-def test_without_a_form_all_are_measured_and_the_adapter_is_written(folder: RunFolder, tmp_path: Path) -> None:
-    out = run(folder, "--to", str(tmp_path / "adapter"))
+def test_without_a_form_all_are_measured_and_the_adapter_is_written(small_run: RunFolder, tmp_path: Path) -> None:
+    out = run(small_run, "--to", str(tmp_path / "adapter"))
     lines = out.splitlines()
     assert lines[0].split() == ["form", "validation", "loss", "MB", "to", "as", "trained"]
     assert [line.split()[0] for line in lines[1:4]] == ["adapter", "merged-nf4", "merged-16bit"]
@@ -51,14 +40,14 @@ def test_without_a_form_all_are_measured_and_the_adapter_is_written(folder: RunF
     card = (tmp_path / "adapter" / "README.md").read_text()
     assert f"| merged-nf4 | {second:.4f} |" in card
     assert "library_name: peft" in card
-    assert f"runner export small --storage {folder.root.parent} --form adapter --to {tmp_path / 'adapter'}" in card
+    assert f"runner export small --storage {small_run.root.parent} --form adapter --to {tmp_path / 'adapter'}" in card
     for form in ("merged-nf4", "merged-16bit", "gguf"):
-        assert f"runner export small --storage {folder.root.parent} --form {form}" in out
+        assert f"runner export small --storage {small_run.root.parent} --form {form}" in out
 
 
-def test_a_merged_model_is_written_into_the_run_and_loaded_by_transformers(folder: RunFolder) -> None:
-    out = run(folder, "--form", "merged-16bit", "--no-measure", "--weights", "best")
-    target = folder.root / "export" / "merged-16bit"
+def test_a_merged_model_is_written_into_the_run_and_loaded_by_transformers(small_run: RunFolder) -> None:
+    out = run(small_run, "--form", "merged-16bit", "--no-measure", "--weights", "best")
+    target = small_run.root / "export" / "merged-16bit"
     assert f"merged-16bit: {target}" in out
     assert "validation loss" not in out
     assert "--dtype float32 rounds nothing" in out
@@ -68,48 +57,48 @@ def test_a_merged_model_is_written_into_the_run_and_loaded_by_transformers(folde
     assert "the best weights" in (target / "README.md").read_text()
 
 
-def test_the_hand_off_says_what_to_type_and_uses_the_model_that_is_there(folder: RunFolder, tmp_path: Path) -> None:
+def test_the_hand_off_says_what_to_type_and_uses_the_model_that_is_there(small_run: RunFolder, tmp_path: Path) -> None:
     target = tmp_path / "my model"
-    out = run(folder, "--form", "gguf", "--no-measure", "--dtype", "float16", "--to", str(target))
+    out = run(small_run, "--form", "gguf", "--no-measure", "--dtype", "float16", "--to", str(target))
     line = next(line for line in out.splitlines() if "convert_hf_to_gguf.py" in line)
     words = shlex.split(line)
     assert words[:3] == ["python", "convert_hf_to_gguf.py", str(target)]
     assert words[3:] == ["--outfile", str(tmp_path / "small.gguf"), "--outtype", "f16"]
     assert "it will refuse this one" in out  # the embedded base's own tokenizer
     written = (target / "model.safetensors").stat().st_mtime_ns
-    again = run(folder, "--form", "gguf", "--no-measure", "--dtype", "float16", "--to", str(target))
+    again = run(small_run, "--form", "gguf", "--no-measure", "--dtype", "float16", "--to", str(target))
     assert "is there from an export before" in again
     assert (target / "model.safetensors").stat().st_mtime_ns == written
 
 
-def test_a_folder_that_is_not_empty_is_never_overwritten(folder: RunFolder, tmp_path: Path) -> None:
+def test_a_folder_that_is_not_empty_is_never_overwritten(small_run: RunFolder, tmp_path: Path) -> None:
     words = ("--form", "adapter", "--no-measure", "--to")
-    run(folder, *words, str(tmp_path / "mine"))
+    run(small_run, *words, str(tmp_path / "mine"))
     with pytest.raises(UserError, match=r"exists and is not empty.*--force to replace it"):
-        run(folder, *words, str(tmp_path / "mine"))
+        run(small_run, *words, str(tmp_path / "mine"))
     (tmp_path / "mine" / "README.md").unlink()
     with pytest.raises(UserError, match="--force replaces earlier exports only"):
-        run(folder, *words, str(tmp_path / "mine"), "--force")  # something was changed there
-    for kept in (folder.root, folder.final, tmp_path):
+        run(small_run, *words, str(tmp_path / "mine"), "--force")  # something was changed there
+    for kept in (small_run.root, small_run.final, tmp_path):
         with pytest.raises(UserError, match="--force replaces earlier exports only"):
-            run(folder, *words, str(kept), "--force")
-    run(folder, *words, str(tmp_path / "other"))
+            run(small_run, *words, str(kept), "--force")
+    run(small_run, *words, str(tmp_path / "other"))
     before = (tmp_path / "other" / "README.md").stat().st_ino
-    run(folder, *words, str(tmp_path / "other"), "--force")
+    run(small_run, *words, str(tmp_path / "other"), "--force")
     assert (tmp_path / "other" / "README.md").stat().st_ino != before
     assert {path.name for path in tmp_path.iterdir()} == {"mine", "other"}
     (tmp_path / "empty").mkdir()
-    run(folder, *words, str(tmp_path / "empty"))
+    run(small_run, *words, str(tmp_path / "empty"))
     assert (tmp_path / "empty" / "adapter_model.safetensors").is_file()
 
 
 def test_data_that_is_out_of_reach_names_the_way_without_it(
-    folder: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small_run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def away(*_: object, **__: object) -> None:
         raise UserError("the data are away", "there", "connect")
 
     monkeypatch.setattr("runner.data.prepare", away)
     with pytest.raises(UserError, match="connect; or leave out the losses with --no-measure"):
-        run(folder, "--to", str(tmp_path / "adapter"))
+        run(small_run, "--to", str(tmp_path / "adapter"))
     assert not (tmp_path / "adapter").exists()

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 import runner.cli.generate as command
 import runner.evaluation.generation
-from finished_run import finished_run, small_job
+from finished_run import small_job
 from greedy import greedy
 from runner.cli.generate import generate, read_question, shaded
 from runner.errors import UserError
@@ -25,11 +25,6 @@ app.command()(generate)
 QUESTION = "Write solve(words) that reverses a list."
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    return finished_run(small_job(), tmp_path_factory.mktemp("runs"), tmp_path_factory.mktemp("cache"))
-
-
 def run(folder: RunFolder, asked: str, *words: str) -> str:
     result = CliRunner().invoke(app, [folder.name, "--storage", str(folder.root.parent), *words], input=asked)
     if result.exception is not None and not isinstance(result.exception, SystemExit):
@@ -37,45 +32,47 @@ def run(folder: RunFolder, asked: str, *words: str) -> str:
     return result.stdout
 
 
-def test_the_answer_is_the_models_greedy_one_in_whole(folder: RunFolder) -> None:
-    loaded = load_for_inference(small_job(), folder, "final", best_device())
+def test_the_answer_is_the_models_greedy_one_in_whole(small_run: RunFolder) -> None:
+    loaded = load_for_inference(small_job(), small_run, "final", best_device())
     uses: tuple[UseName | None, ...] = (None, "tutor")
     for use in uses:
         prompt = prompt_for(use, QUESTION)
         (expected,) = greedy(loaded.model, loaded.encoder, [prompt], max_new_tokens=12)
         words = ("--as", use) if use else ()
-        assert run(folder, QUESTION, "--max-new-tokens", "12", *words) == f"{expected}\n"
+        assert run(small_run, QUESTION, "--max-new-tokens", "12", *words) == f"{expected}\n"
 
 
-def test_each_kind_of_weights_answers_for_itself(folder: RunFolder) -> None:
+def test_each_kind_of_weights_answers_for_itself(small_run: RunFolder) -> None:
     words = ("--max-new-tokens", "12")
-    base = run(folder, QUESTION, "--weights", "base", *words)
-    assert base != run(folder, QUESTION, "--weights", "final", *words)
-    loaded = load_for_inference(small_job(), folder, "best", best_device())
+    base = run(small_run, QUESTION, "--weights", "base", *words)
+    assert base != run(small_run, QUESTION, "--weights", "final", *words)
+    loaded = load_for_inference(small_job(), small_run, "best", best_device())
     with loaded.base() as model:
         (expected,) = greedy(model, loaded.encoder, [prompt_for(None, QUESTION)], max_new_tokens=12)
     assert base == f"{expected}\n"
 
 
-def test_a_seed_draws_the_same_answer_again(folder: RunFolder) -> None:
+def test_a_seed_draws_the_same_answer_again(small_run: RunFolder) -> None:
     words = ("--max-new-tokens", "24", "--temperature", "1.5", "--seed")
-    first = run(folder, QUESTION, *words, "1")
-    assert first == run(folder, QUESTION, *words, "1")
-    assert first != run(folder, QUESTION, *words, "2")
+    first = run(small_run, QUESTION, *words, "1")
+    assert first == run(small_run, QUESTION, *words, "1")
+    assert first != run(small_run, QUESTION, *words, "2")
 
 
-def test_nothing_asked_is_refused_before_a_model_is_loaded(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_asked_is_refused_before_a_model_is_loaded(
+    small_run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(command, "_loaded", None)
     with pytest.raises(UserError, match="nothing was asked; standard input is empty"):
-        run(folder, " \n")
+        run(small_run, " \n")
 
 
-def test_a_prompt_longer_than_the_model_reads_is_refused(folder: RunFolder) -> None:
+def test_a_prompt_longer_than_the_model_reads_is_refused(small_run: RunFolder) -> None:
     with pytest.raises(UserError, match="tokens and the model 2,048 positions"):
-        run(folder, "word " * 3000)
+        run(small_run, "word " * 3000)
 
 
-def test_a_chat_goes_on_with_the_turns_before(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_chat_goes_on_with_the_turns_before(small_run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     prompts: list[str] = []
 
     def answering(_model: Any, _encoder: Any, prompt: str, **_options: Any) -> Iterator[str]:
@@ -83,7 +80,7 @@ def test_a_chat_goes_on_with_the_turns_before(folder: RunFolder, monkeypatch: py
         yield from ("thoughts</th", f"ink>\n\nanswer {len(prompts)}")
 
     monkeypatch.setattr(runner.evaluation.generation, "stream", answering)
-    out = run(folder, 'first\n\n"""\nline one\n  line two\n"""\n', "--chat", "--as", "reviewer")
+    out = run(small_run, 'first\n\n"""\nline one\n  line two\n"""\n', "--chat", "--as", "reviewer")
     turn = Turn("first", "thoughts</think>\n\nanswer 1")
     assert prompts == [
         prompt_for("reviewer", "first"),

@@ -11,7 +11,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from finished_run import STEPS, finished_run, small_job
+from finished_run import STEPS, finished_run, full_job, small_job
 from runner.data import PreparedData
 from runner.errors import DoesNotFit, UserError
 from runner.model.base import load_base
@@ -35,22 +35,13 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
+def subject(small_run: RunFolder) -> Subject:
+    return Subject(small_job(), small_run, "final", torch.bfloat16, CPU)
 
 
 @pytest.fixture(scope="module")
-def subject(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Subject:
-    job = small_job()
-    folder = finished_run(job, tmp_path_factory.mktemp("runs"), cache)
-    return Subject(job, folder, "final", torch.bfloat16, CPU)
-
-
-@pytest.fixture(scope="module")
-def full(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Subject:
-    job = small_job(lora=None, model__quantization="none", train__learning_rate=1e-3)
-    folder = finished_run(job, tmp_path_factory.mktemp("runs"), cache)
-    return Subject(job, folder, "final", torch.bfloat16, CPU)
+def full(full_run: RunFolder) -> Subject:
+    return Subject(full_job(), full_run, "final", torch.bfloat16, CPU)
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from finished_run import STEPS, finished_run, small_job
+from finished_run import STEPS, full_job, small_job
 from greedy import greedy
 from runner.config.job import Job
 from runner.data.template import prompt_text
@@ -23,22 +23,6 @@ from runner.train.step import validation_losses
 from runner.train.world import World
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(scope="module")
-def tuned(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> RunFolder:
-    return finished_run(small_job(), tmp_path_factory.mktemp("runs"), cache)
-
-
-@pytest.fixture(scope="module")
-def full(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> tuple[Job, RunFolder]:
-    job = small_job(lora=None, model__quantization="none", train__learning_rate=1e-3)
-    return job, finished_run(job, tmp_path_factory.mktemp("runs"), cache)
 
 
 def losses_in(folder: RunFolder) -> list[float]:
@@ -57,10 +41,12 @@ def logits(model: torch.nn.Module) -> Tensor:
     return result
 
 
-def test_loaded_weights_have_the_losses_of_training_and_the_base_those_before(tuned: RunFolder, cache: Path) -> None:
+def test_loaded_weights_have_the_losses_of_training_and_the_base_those_before(
+    small_run: RunFolder, cache: Path
+) -> None:
     job = small_job()
-    loaded = load_for_inference(job, tuned, "final", CPU)
-    before, after = losses_in(tuned)[0], losses_in(tuned)[-1]
+    loaded = load_for_inference(job, small_run, "final", CPU)
+    before, after = losses_in(small_run)[0], losses_in(small_run)[-1]
     assert after < before - 0.1
     assert held_out_loss(loaded.model, job, cache) == pytest.approx(after, abs=1e-6)
     with loaded.base() as base:
@@ -70,8 +56,8 @@ def test_loaded_weights_have_the_losses_of_training_and_the_base_those_before(tu
     assert not loaded.model.training
 
 
-def test_a_fully_trained_model_stands_beside_its_base(full: tuple[Job, RunFolder], cache: Path) -> None:
-    job, folder = full
+def test_a_fully_trained_model_stands_beside_its_base(full_run: RunFolder, cache: Path) -> None:
+    job, folder = full_job(), full_run
     loaded = load_for_inference(job, folder, "final", CPU)
     assert held_out_loss(loaded.model, job, cache) == pytest.approx(losses_in(folder)[-1], abs=1e-6)
     with loaded.base() as base:
@@ -80,8 +66,8 @@ def test_a_fully_trained_model_stands_beside_its_base(full: tuple[Job, RunFolder
         assert torch.equal(logits(base), logits(untouched))
 
 
-def test_a_loaded_model_answers(tuned: RunFolder) -> None:
-    loaded = load_for_inference(small_job(), tuned, "best", CPU)
+def test_a_loaded_model_answers(small_run: RunFolder) -> None:
+    loaded = load_for_inference(small_job(), small_run, "best", CPU)
     prompts = [prompt_text("Write solve(words) that reverses a list."), "# reverse"]
     with padded_attention(causal_lm(loaded.model)):
         answers = greedy(loaded.model, loaded.encoder, prompts, max_new_tokens=8)
@@ -91,8 +77,8 @@ def test_a_loaded_model_answers(tuned: RunFolder) -> None:
     assert answers != others
 
 
-def test_missing_weights_are_told_with_what_there_is(tuned: RunFolder, tmp_path: Path) -> None:
-    folder = RunFolder(shutil.copytree(tuned.root, tmp_path / "small"))
+def test_missing_weights_are_told_with_what_there_is(small_run: RunFolder, tmp_path: Path) -> None:
+    folder = RunFolder(shutil.copytree(small_run.root, tmp_path / "small"))
     shutil.rmtree(folder.final)
     with pytest.raises(UserError) as raised:
         load_for_inference(small_job(), folder, "final", CPU)
@@ -103,8 +89,8 @@ def test_missing_weights_are_told_with_what_there_is(tuned: RunFolder, tmp_path:
     assert f"runner train {folder.job_file} --storage {tmp_path} --resume must" in told
 
 
-def test_damaged_weights_are_refused(tuned: RunFolder, tmp_path: Path) -> None:
-    folder = RunFolder(shutil.copytree(tuned.root, tmp_path / "small"))
+def test_damaged_weights_are_refused(small_run: RunFolder, tmp_path: Path) -> None:
+    folder = RunFolder(shutil.copytree(small_run.root, tmp_path / "small"))
     file = folder.final / "adapter_model.safetensors"
     content = bytearray(file.read_bytes())
     content[-1] ^= 1
@@ -113,24 +99,24 @@ def test_damaged_weights_are_refused(tuned: RunFolder, tmp_path: Path) -> None:
         load_for_inference(small_job(), folder, "final", CPU)
 
 
-def test_an_adapter_of_another_base_is_refused_with_both_names(tuned: RunFolder, tmp_path: Path) -> None:
+def test_an_adapter_of_another_base_is_refused_with_both_names(small_run: RunFolder, tmp_path: Path) -> None:
     base = shutil.copytree(Path("src/runner/model/tiny"), tmp_path / "other")
     with pytest.raises(UserError) as raised:
-        load_for_inference(small_job(model__id=str(base)), tuned, "final", CPU)
+        load_for_inference(small_job(model__id=str(base)), small_run, "final", CPU)
     assert "builtin:tiny-starcoder2" in str(raised.value)
     assert str(base) in str(raised.value)
 
 
-def test_the_commit_that_was_trained_on_is_loaded_again(tuned: RunFolder, tmp_path: Path) -> None:
+def test_the_commit_that_was_trained_on_is_loaded_again(small_run: RunFolder, tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     commit = "0123456789abcdef0123456789abcdef01234567"
     folder.environment_file.write_text(json.dumps({"fingerprints": {"model": commit}}))
     assert as_trained(small_job(model__revision="main"), folder).model.revision == commit
-    assert as_trained(small_job(), tuned) == small_job()
+    assert as_trained(small_job(), small_run) == small_job()
 
 
-def test_the_base_of_a_full_model_is_loaded_once(full: tuple[Job, RunFolder]) -> None:
-    job, folder = full
+def test_the_base_of_a_full_model_is_loaded_once(full_run: RunFolder) -> None:
+    job, folder = full_job(), full_run
     loaded = load_for_inference(job, folder, "best", CPU)
     with loaded.base() as first, loaded.base() as second:
         assert first is second
