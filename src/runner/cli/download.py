@@ -20,9 +20,6 @@ MODEL_FILES = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model")
 PAUSES_S = (0.0, 2.0, 6.0)  # before each attempt: 3 x 8 s + 8 s = at most 32 s
 ATTEMPT_S = 8.0
 IN_PACKAGE = "part of this package, Apache-2.0"
-RESTRICTED = {
-    "bigcode-openrail-m": " (use restrictions that pass on to adapters: https://hf.co/spaces/bigcode/license)"
-}
 Answer = TypeVar("Answer")
 
 
@@ -132,8 +129,10 @@ def _is_read(name: str) -> bool:
 
 def _licence(info: Any) -> str:
     """The licence a hub card or its tags name."""
-    names = [tag.partition(":")[2] for tag in info.tags or () if tag.startswith("license:")]
-    return "".join(f"{name}{RESTRICTED.get(name, '')}" for name in names[:1]) or "none is stated; ask its authors"
+    from runner.report.licences import licence_line
+
+    names = (tag.partition(":")[2] for tag in info.tags or () if tag.startswith("license:"))
+    return licence_line(next(names, ""))
 
 
 def _licence_beside(folder: Path) -> str:

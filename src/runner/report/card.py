@@ -11,6 +11,7 @@ from runner.config.job import Job
 from runner.data.template import prompt_text
 from runner.evaluation.results import ArmSummary, Estimate, Evaluation
 from runner.report.curve import losses, of_kind
+from runner.report.licences import base_licence_text
 from runner.runs import Record
 
 Form: TypeAlias = Literal["adapter", "full", "merged-nf4", "merged-16bit"]
@@ -23,13 +24,6 @@ WHAT: Mapping[Form, str] = {
     "full": "the trained model as it was saved, float32",
     "merged-nf4": "the adapter merged into the base as it was trained on (rounded to NF4, unpacked)",
     "merged-16bit": "merged into the original base, without rounding to NF4",
-}
-LICENCES: Mapping[str, str] = {
-    "bigcode-openrail-m": "BigCode OpenRAIL-M v1. Its use restrictions (Attachment A) pass on to whatever is derived "
-    "from the model, this one included: whoever receives these weights must receive the restrictions with them and "
-    "is bound by them. The text: https://huggingface.co/spaces/bigcode/bigcode-model-license-agreement",
-    "apache-2.0": "Apache License 2.0.",
-    "mit": "MIT License.",
 }
 _NATIVE = "base, in its own format"
 
@@ -144,13 +138,9 @@ def _heading(facts: CardFacts) -> str:
 
 
 def _licence(origin: Origin, job: Job) -> str:
-    if origin.licence:
-        base = LICENCES.get(origin.licence, f"`{origin.licence}`, as the base states it.")
-    else:
-        base = "No licence is stated beside the base; ask its authors before you pass these weights on."
     counted = ", ".join(f"`{name}` ({count:,} rows)" for name, count in origin.data_licences.items() if name)
     data = counted or "none is recorded in its rows; see its own page"
-    return f"## Licence\n\nBase: {base}\n\nData, `{job.data.id}`: {data}."
+    return f"## Licence\n\nBase: {base_licence_text(origin.licence)}\n\nData, `{job.data.id}`: {data}."
 
 
 def _training(facts: CardFacts) -> str:
