@@ -1,7 +1,13 @@
-"""What the driver of a run brings before Ray is started."""
+"""What the driver of a run brings before Ray is started, and how machines are shared out."""
 
 import subprocess
 import sys
+
+import pytest
+
+from runner.config.cluster import Cluster
+from runner.distributed.ray_session import Resources, share_out
+from runner.errors import DoesNotFit
 
 
 def test_the_driver_imports_neither_torch_nor_ray_before_it_needs_them() -> None:
@@ -9,3 +15,29 @@ def test_the_driver_imports_neither_torch_nor_ray_before_it_needs_them() -> None
     code = "import sys, runner.distributed; print(sorted({'torch', 'ray', 'transformers'} & set(sys.modules)))"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert told.stdout == "[]\n"
+
+
+def test_a_worker_gets_the_most_cores_with_which_all_find_room() -> None:
+    two = [{"CPU": 8.0}, {"CPU": 8.0}]
+    assert share_out(Cluster(), two) == Resources(1, 8, 0.0)
+    assert share_out(Cluster(workers=3), two) == Resources(3, 4, 0.0)
+    assert share_out(Cluster(workers=2), [{"CPU": 2.0}]) == Resources(2, 1, 0.0)
+
+
+def test_a_gpu_each_where_there_are_gpus_and_a_head_without_cores_gets_no_worker() -> None:
+    nodes = [{"memory": 1e9}, {"CPU": 16.0, "GPU": 2.0}, {"CPU": 16.0, "GPU": 2.0}]
+    assert share_out(Cluster(workers=4), nodes) == Resources(4, 8, 1.0)
+    assert share_out(Cluster(gpus_per_worker=0), nodes) == Resources(1, 16, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"workers": 5}, "5 workers of 1 CPUs and 1 GPUs are asked, Ray has 2 nodes of 8 CPUs and 2 GPUs"),
+        ({"workers": 2, "cpus_per_worker": 9}, "2 workers of 9 CPUs and 1 GPUs are asked"),  # in no single node
+    ],
+)
+def test_what_finds_no_room_is_refused_with_what_is_there_by_node(asked: dict[str, int], told: str) -> None:
+    with pytest.raises(DoesNotFit, match=told) as refusal:
+        share_out(Cluster.model_validate(asked), [{"CPU": 8.0, "GPU": 2.0}] * 2)
+    assert refusal.value.exit_code == 3

@@ -28,6 +28,10 @@ ClusterFile: TypeAlias = Annotated[
 Workers: TypeAlias = Annotated[
     int | None, typer.Option("--workers", metavar="N", min=1, help="Processes that train together.")
 ]
+Address: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--address", metavar="HOST:PORT", help="A running Ray cluster to join; else Ray is started here."),
+]
 Storage: TypeAlias = Annotated[
     str | None, typer.Option("--storage", metavar="FOLDER", help=f"Where runs are kept; {RUNS}/ when left out.")
 ]
@@ -50,9 +54,19 @@ def named_job(file: Path | None, overrides: list[str] | None, name: str | None =
     return job
 
 
-def named_cluster(file: Path | None, workers: int | None, storage: str | None) -> "Cluster":
-    """The checked scaling profile of the command line; raises ``UserError`` for what is wrong with it."""
-    from runner.config.cluster import load_cluster
+def named_cluster(
+    file: Path | None, workers: int | None, storage: str | None, *, address: str | None = None, kept: str = RUNS
+) -> "Cluster":
+    """The checked scaling profile of the command line; raises ``UserError`` for what is wrong with it.
 
-    given = {"workers": workers, "storage": storage}
-    return load_cluster(file, {key: value for key, value in given.items() if value is not None})
+    Its storage is ``kept`` when nobody names one.  In a Ray job its cluster is the one that runs the job, and its
+    storage is outside of the working directory, which Ray removes.
+    """
+    from runner.config.cluster import load_cluster
+    from runner.config.ray_job import cluster_of_job, lasting
+
+    given = {"workers": workers, "storage": storage, "address": address}
+    profile = load_cluster(file, {key: value for key, value in given.items() if value is not None})
+    folder = profile.storage if "storage" in profile.model_fields_set else kept
+    place = {"address": profile.address or cluster_of_job(), "storage": lasting(folder)}
+    return profile.model_copy(update=place)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from runner.cli.options import CACHE, ClusterFile, Overrides, named_cluster
+from runner.cli.options import CACHE, Address, ClusterFile, Overrides, named_cluster
 from runner.cli.ready import check_for_elsewhere, data_to_train_on
 from runner.errors import Interrupted, Stopped, UserError
 
@@ -38,6 +38,7 @@ def search(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the search of this name.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be tried, and end.")] = False,
     cluster: ClusterFile = None,
+    address: Address = None,
     storage: Annotated[
         str | None, typer.Option("--storage", metavar="FOLDER", help=f"Where searches are kept; {SEARCHES}/ if not.")
     ] = None,
@@ -49,7 +50,7 @@ def search(
     """
     options = {"trials": trials, "concurrency": concurrent, "time_budget_minutes": minutes(time_budget), "name": name}
     space = _named_space(search, override or [], {key: value for key, value in options.items() if value is not None})
-    profile = named_cluster(cluster, None, storage)
+    profile = named_cluster(cluster, None, storage, address=address, kept=SEARCHES)
     if profile.workers > 1:
         typer.echo(f"warning: workers {profile.workers} is not used: a trial trains on one worker", err=True)
     typer.echo(f"{described(space)}\n")
@@ -59,8 +60,7 @@ def search(
         data_to_train_on(space.job)
     else:
         check_for_elsewhere(space.job)
-    kept = profile.storage if "storage" in profile.model_fields_set else SEARCHES
-    _run(space, profile, Path(kept), resume=resume)
+    _run(space, profile, Path(profile.storage), resume=resume)
 
 
 def _named_space(file: Path | None, overrides: list[str], options: "dict[str, str | int | float]") -> "Space":

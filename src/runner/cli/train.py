@@ -14,6 +14,7 @@ import typer
 from runner.cli.options import (
     CACHE,
     RUNS,
+    Address,
     ClusterFile,
     JobFile,
     Overrides,
@@ -36,6 +37,7 @@ def train(
     override: Overrides = None,
     cluster: ClusterFile = None,
     workers: Workers = None,
+    address: Address = None,
     name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="Name of the run's folder.")] = None,
     resume: Annotated[
         Literal["auto", "never", "must"],
@@ -50,7 +52,7 @@ def train(
     """
     launched_at = time.time()
     settings = named_job(job, override, name)
-    profile = named_cluster(cluster, workers, storage)
+    profile = named_cluster(cluster, workers, storage, address=address)
     typer.echo(f"{described(settings, profile)}\n")
     if dry_run:
         from runner.cli.plan import show_plan

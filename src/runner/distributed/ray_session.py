@@ -5,7 +5,8 @@ A Ray that happens to run on the machine is never joined unless its address was 
 
 import logging
 import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +55,7 @@ def ray_session(cluster: Cluster) -> Iterator[Resources]:
         ) from error
     _narrow_token_file()
     try:
-        yield _resources(cluster, ray.cluster_resources())
+        yield share_out(cluster, [node["Resources"] for node in ray.nodes() if node["Alive"]])
     finally:
         ray.shutdown()
 
@@ -75,19 +76,40 @@ def _check_local_size(cluster: Cluster) -> None:
         )
 
 
-def _resources(cluster: Cluster, present: dict[str, float]) -> Resources:
-    """What each worker gets; a GPU each when there are enough and the cluster file does not say otherwise."""
-    cpus, gpus = int(present.get("CPU", 0)), present.get("GPU", 0.0)
-    each_gpu = float(gpus >= 1) if cluster.gpus_per_worker is None else float(cluster.gpus_per_worker)
-    each_cpu = cluster.cpus_per_worker or max(1, cpus // cluster.workers)
-    for kind, asked, have in (("CPU", cluster.workers * each_cpu, cpus), ("GPU", cluster.workers * each_gpu, gpus)):
-        if asked > have:
-            raise DoesNotFit(
-                f"{cluster.workers} workers need {asked:g} {kind}, Ray has {have:g}",
-                f"cluster.address {cluster.address or 'local'}",
-                "ask for fewer workers, or add nodes",
-            )
-    return Resources(cluster.workers, each_cpu, each_gpu)
+def share_out(cluster: Cluster, nodes: Sequence[Mapping[str, float]]) -> Resources:
+    """What each worker gets on machines with the resources of ``nodes``; ``DoesNotFit`` when one finds no room.
+
+    A GPU each when there is one and the cluster file does not say otherwise; the most CPUs with which all find room.
+    """
+    has_gpu = any(node.get("GPU", 0.0) >= 1.0 for node in nodes)
+    gpus = float(has_gpu) if cluster.gpus_per_worker is None else float(cluster.gpus_per_worker)
+    most = int(max((node.get("CPU", 0.0) for node in nodes), default=0.0))
+    sizes = [cluster.cpus_per_worker] if cluster.cpus_per_worker else range(most, 0, -1)
+    for cpus in sizes:
+        if sum(_room(node, cpus, gpus) for node in nodes) >= cluster.workers:
+            return Resources(cluster.workers, cpus, gpus)
+    raise DoesNotFit(
+        f"{cluster.workers} workers of {cluster.cpus_per_worker or 1} CPUs and {gpus:g} GPUs are asked, "
+        f"Ray has {_described(nodes)}",
+        f"cluster.address {cluster.address or 'local'}",
+        "ask for fewer workers or for less each, or add nodes",
+    )
+
+
+def _room(node: Mapping[str, float], cpus: int, gpus: float) -> int:
+    """Workers that find room on ``node``."""
+    by_cpu = int(node.get("CPU", 0.0)) // cpus
+    return min(by_cpu, int(node.get("GPU", 0.0) / gpus)) if gpus else by_cpu
+
+
+def _described(nodes: Sequence[Mapping[str, float]]) -> str:
+    """Resources of all nodes, equal ones counted: ``2 nodes of 8 CPUs and 1 GPUs``."""
+    kinds = Counter((int(node.get("CPU", 0.0)), node.get("GPU", 0.0)) for node in nodes)
+    parts = [
+        f"{count} {'node' if count == 1 else 'nodes'} of {cpus} CPUs and {gpus:g} GPUs"
+        for (cpus, gpus), count in kinds.most_common()
+    ]
+    return ", ".join(parts) or "no nodes"
 
 
 def _narrow_token_file() -> None:
