@@ -7,9 +7,8 @@ import pytest
 from typer.testing import CliRunner
 
 import runner.cli.evaluate
-from finished_run import small_job
 from runner.cli.app import app
-from runner.cli.evaluate import evaluation_name, held_out_suite
+from runner.cli.evaluate import evaluation_name
 from runner.errors import UserError
 from runner.evaluation.results import read_answers, read_evaluation
 from runner.runs import RunFolder
@@ -76,24 +75,6 @@ def test_reference_solutions_prove_a_suite_without_a_run(tmp_path: Path) -> None
     wrong = mbpp_file(tmp_path / "wrong.jsonl", code="def add(a, b):\n    return a - b")
     with pytest.raises(UserError, match="1 of 1 reference solutions fail"):
         run("--reference", str(wrong), UNSAFE)
-
-
-def test_statements_with_examples_make_a_weak_suite_of_data_without_hidden_tests(tmp_path: Path) -> None:
-    statement = "Print the sum of two numbers.\n\nInput\n\nTwo integers.\n\nOutput\n\nTheir sum.\n\n"
-    examples = "Examples\n\nInput\n\n{0} 2\n\nOutput\n\n{1}\n"
-    answer = "<think>\nadd\n</think>\n```python\nprint(sum(map(int, input().split())))\n```"
-    rows = [
-        {"id": str(n), "input": f"{statement}Version {n} {'abcdefghij'[n] * 60}.\n\n{examples.format(n, n + 2)}"}
-        | {"output": answer}
-        for n in range(10)
-    ]
-    file = tmp_path / "rows.jsonl"
-    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    job = small_job(data={"id": str(file), "max_length": 512, "validation_questions": 4})
-    suite = held_out_suite(job, 3)
-    assert suite.weak
-    assert len(suite.problems) == 3
-    assert all("Print the sum" in problem.statement for problem in suite.problems)
 
 
 def test_the_newest_evaluation_of_a_kind_takes_the_place_of_the_one_before() -> None:

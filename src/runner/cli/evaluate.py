@@ -16,20 +16,16 @@ from runner.cli.options import CACHE, RUNS, Storage
 from runner.errors import UserError
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from runner.cli.ticker import Ticker
     from runner.config.job import Job
     from runner.evaluation.evaluate import Limits
     from runner.evaluation.problems import Suite
     from runner.evaluation.results import Asking
-    from runner.train.inference import InferenceModel, Weights
+    from runner.train.inference import Weights
 
 HELD_OUT = "held-out"
 QUESTIONS = 200  # held-out questions asked where no limit is given
 SHOWN_FAILURES = 10
-ROOM = 0.5  # of the free memory that keys and values may take
-MOST_AT_ONCE = {"cpu": 64, "cuda": 128}
 
 
 @dataclass(frozen=True)
@@ -108,6 +104,7 @@ def _evaluate(run: str, storage: Path, wish: Wish, asking: "Asking", limits: "Li
     from runner.report import style_of
     from runner.report.evaluation_summary import summary_of
     from runner.runs import load_run
+    from runner.train.asking import answers_at_once, fitting
     from runner.train.inference import load_for_inference
     from runner.train.world import best_device
 
@@ -119,10 +116,11 @@ def _evaluate(run: str, storage: Path, wish: Wish, asking: "Asking", limits: "Li
     ticker.clear()
     for suite in suites:
         asking = replace(asking, max_new_tokens=wish.max_new_tokens or job.data.max_length)
-        fitting, longest = _fitting(suite, subject, asking.max_new_tokens)
-        chosen = replace(limits, batch=wish.batch or _batch(subject, longest, len(fitting.problems) * asking.samples))
+        suite, longest = fitting(suite, subject, asking.max_new_tokens)
+        answers = len(suite.problems) * asking.samples
+        chosen = replace(limits, batch=wish.batch or answers_at_once(subject, longest, answers))
         about = About(run, job.model.id, wish.weights, present_device().name, shlex.join(["runner", *sys.argv[1:]]))
-        found = evaluate(subject, fitting, asking, chosen, about, ticker)
+        found = evaluate(subject, suite, asking, chosen, about, ticker)
         kept = folder.inside(folder.evaluations.name, evaluation_name(suite.name, asking.samples, wish.weights))
         write_evaluation(kept, found.evaluation, found.answers, found.asked)
         typer.echo(f"{summary_of(found.evaluation, style_of(sys.stdout))}\n")
@@ -137,83 +135,13 @@ def evaluation_name(suite: str, samples: int, weights: str) -> str:
 
 def _suites(job: "Job", wish: Wish) -> "Iterator[Suite]":
     from runner.evaluation.suites import read_suite
+    from runner.train.asking import held_out_suite
 
     for name in wish.suites:
         if name == HELD_OUT:
-            yield held_out_suite(job, wish.limit or QUESTIONS)
+            yield held_out_suite(job, wish.limit or QUESTIONS, cache=CACHE.expanduser())
         else:
             yield read_suite(Path(name).expanduser(), limit=wish.limit, split=wish.split)
-
-
-def held_out_suite(job: "Job", limit: int) -> "Suite":
-    """The first held-out questions of the job's own data: with hidden tests where it is built in, else weak."""
-    from runner.data.questions import rows
-    from runner.data.template import statement_in
-    from runner.evaluation.suites import built_in_suite, statement_suite
-    from runner.train.assembly import load_data
-    from runner.train.passes import HAS_HIDDEN_TESTS
-
-    if job.data.id == HAS_HIDDEN_TESTS:
-        # more than the loss was measured on: none shares its sequence of operations with a training question
-        return built_in_suite([row["id"] for row in rows("validation", limit, job.data.seed)])
-    encoder, data = load_data(job, cache=CACHE.expanduser())
-    found: list[tuple[str, str, str]] = []
-    for number in range(data.validation.documents):
-        document = data.validation.document(number)
-        statement = statement_in(encoder.decode(document.ids[: document.prompt_length].tolist()))
-        if statement is not None:
-            found.append((document.question_id, statement, ""))
-    if not found:
-        raise UserError(
-            "the run's data has no questions, only text", f"data.id {job.data.id}", "name a suite with --suite"
-        )
-    return statement_suite(HELD_OUT, job.data.id, found[:limit])
-
-
-def _fitting(suite: "Suite", subject: "InferenceModel", max_new_tokens: int) -> "tuple[Suite, int]":
-    """The problems whose prompts leave room for an answer, and the tokens of the longest with its answer."""
-    from dataclasses import replace
-
-    from runner.data.template import prompt_text
-    from runner.plan import read_positions
-
-    positions = read_positions(subject.job.model)
-    prompts = [[prompt_text(p.statement), p.native.text if p.native else ""] for p in suite.problems]
-    lengths = [max(map(len, subject.encoder.encode(pair))) for pair in prompts]
-    kept = [place for place, length in enumerate(lengths) if not positions or length + max_new_tokens <= positions]
-    if not kept:
-        raise UserError(
-            f"no problem leaves room for an answer of {max_new_tokens:,} tokens: the model has {positions:,} positions",
-            suite.source,
-            "lower --max-new-tokens",
-        )
-    left_out = len(lengths) - len(kept)
-    skipped = (*suite.skipped, (f"no room for an answer of {max_new_tokens:,} tokens", left_out))
-    fitting = replace(suite, problems=tuple(suite.problems[place] for place in kept))
-    longest = max(lengths[place] for place in kept) + max_new_tokens
-    return (replace(fitting, skipped=skipped) if left_out else fitting), longest
-
-
-def _batch(subject: "InferenceModel", tokens: int, answers: int) -> int:
-    """Answers at once: as many as find room for their keys and values of ``tokens`` each, and no more than pays."""
-    from runner.plan import present_device
-
-    room = ROOM * present_device().free_gib * 2**30
-    most = MOST_AT_ONCE[subject.device.type]
-    return max(1, min(most, answers, int(room / _cache_bytes(subject.model, tokens))))
-
-
-def _cache_bytes(model: "nn.Module", tokens: int) -> int:
-    """What keys and values of ``tokens`` tokens take in all layers of ``model``."""
-    from typing import Any
-
-    from runner.model.adapter import causal_lm
-
-    lm: Any = causal_lm(model)
-    config = lm.config
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    return int(2 * config.num_hidden_layers * heads * width * tokens * next(lm.parameters()).element_size())
 
 
 def _score_references(file: Path, limit: int | None, split: str | None, limits: "Limits", ticker: "Ticker") -> None:

@@ -22,6 +22,14 @@ def register_slot_attention() -> None:
     ALL_ATTENTION_FUNCTIONS.register(ATTENTION, _slot_attention)
 
 
+def cache_bytes(lm: Any, tokens: int) -> int:
+    """What keys and values of ``tokens`` tokens take in all layers of ``lm``, a causal model of transformers."""
+    config = lm.config
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return int(2 * config.num_hidden_layers * heads * width * tokens * next(lm.parameters()).element_size())
+
+
 class SlotCache:
     """Buffers ``(slots, key heads, capacity, head)`` of every layer, in the place of a transformers cache.
 
