@@ -18,7 +18,7 @@ from runner.errors import UserError
 if TYPE_CHECKING:
     from runner.data import PreparedData
     from runner.report.card import CardFacts, Exported, Form, FormMeasure
-    from runner.runs import LoadedRun
+    from runner.runs import LoadedRun, RunFolder
     from runner.train.exporting import Subject
 
 Asked: TypeAlias = Literal["adapter", "full", "merged-nf4", "merged-16bit", "gguf"]
@@ -54,7 +54,7 @@ def export(
 
     loaded = load_run(Path(storage or RUNS).expanduser(), run)
     subject = _subject(loaded, weights, dtype)
-    request = Request(form or subject.forms[0], to, force, _words(run, weights, dtype, storage))
+    request = Request(form or subject.forms[0], to, force, _words(loaded.folder, weights, dtype))
     target = _target(subject, request)
     data = _data(subject) if measure else None
     measures = _measured(subject, data) if data is not None else ()
@@ -82,14 +82,13 @@ class Request:
         return shlex.join([*self.words, "--form", form or self.asked, *place])
 
 
-def _words(run: str, weights: str, dtype: str, storage: str | None) -> tuple[str, ...]:
+def _words(folder: "RunFolder", weights: str, dtype: str) -> tuple[str, ...]:
     """The command line without its form, and without what is the default."""
-    words = ["runner", "export", run]
-    given = (("--weights", weights, "final"), ("--dtype", dtype, "bfloat16"), ("--storage", storage, None))
-    for option, value, default in given:
-        if value is not None and value != default:
-            words += [option, value]
-    return tuple(words)
+    from runner.report.commands import storage_words
+
+    given = (("--weights", weights, "final"), ("--dtype", dtype, "bfloat16"))
+    changed = [word for option, value, default in given if value != default for word in (option, value)]
+    return ("runner", "export", folder.name, *changed, *storage_words(folder))
 
 
 def _subject(loaded: "LoadedRun", weights: Literal["final", "best"], dtype: DType) -> "Subject":
@@ -212,7 +211,9 @@ def _write(subject: "Subject", request: Request, target: Path, facts: "CardFacts
 
 def _tell(subject: "Subject", request: Request, target: Path) -> None:
     """What else there is to know of the weights, and what to type next."""
+    from runner.report import Command, style_of
     from runner.report.card import WHAT
+    from runner.report.commands import command_lines
     from runner.train.exporting import stored_dtype
 
     rounding = request.form.startswith("merged") and subject.dtype.itemsize < 4
@@ -222,11 +223,8 @@ def _tell(subject: "Subject", request: Request, target: Path) -> None:
         typer.echo(_hand_off(subject, target))
         return
     others = [(other, WHAT[other]) for other in subject.forms if other != request.form]
-    lines = [(request.command(name), effect) for name, effect in [*others, ("gguf", GGUF_EFFECT)]]
-    widest = max(len(line) for line, _ in lines)
-    typer.echo("\nnext")
-    for line, effect in lines:
-        typer.echo(f"  {line:{widest}}  {effect}")
+    lines = [Command(request.command(name), effect) for name, effect in [*others, ("gguf", GGUF_EFFECT)]]
+    typer.echo("\n" + "\n".join(command_lines(lines, style_of(sys.stdout))))
 
 
 def _hand_off(subject: "Subject", target: Path) -> str:

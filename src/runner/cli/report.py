@@ -3,8 +3,6 @@
 What a page says is ``runner.report``'s and ``runner.search``'s.
 """
 
-import itertools
-import shlex
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,7 +15,6 @@ from runner.errors import UserError
 
 if TYPE_CHECKING:
     from runner.data import Ledger
-    from runner.report import Command
     from runner.report.run_page import RunPage
     from runner.runs import LoadedRun, RunFolder
 
@@ -80,41 +77,18 @@ def compare(
 
 def page_of(run: "LoadedRun") -> "RunPage":
     """Everything known of ``run``, with the commands that go on from it."""
+    from runner.report.commands import again, evaluate, next_commands
     from runner.report.evaluated import read_evaluated
     from runner.report.run_page import RunPage
 
-    folder = run.folder
-    elsewhere = "" if folder.root.parent == Path(RUNS).resolve() else f" --storage {_typed(folder.root.parent)}"
-    evaluations = read_evaluated(folder.evaluations)
-    evaluate = f"runner evaluate {folder.name}{elsewhere}"
+    evaluations = read_evaluated(run.folder.evaluations)
     return RunPage(
         run=run,
         evaluations=evaluations,
         ledger=_ledger(run),
-        evaluate=evaluate,
-        again=f"runner train {_typed(folder.job_file)}{elsewhere} --name {_free_name(folder)}",
-        next_commands=_next(run, elsewhere, "" if evaluations else evaluate),
-    )
-
-
-def _free_name(folder: "RunFolder") -> str:
-    """A name for the run made again, which none has yet."""
-    names = (f"{folder.name[:60]}-{number}" for number in itertools.count(2))
-    return next(name for name in names if not (folder.root.parent / name).exists())
-
-
-def _next(run: "LoadedRun", elsewhere: str, evaluate: str) -> "tuple[Command, ...]":
-    from runner.report import Command
-
-    name = run.folder.name
-    if run.summary.state in ("stopped", "failed"):
-        resume = f"runner train {_typed(run.folder.job_file)}{elsewhere} --resume must"
-        return (Command(resume, "goes on after the last checkpoint"),)
-    asking = (Command(evaluate, "measures what it can solve, before and after"),) if evaluate else ()
-    return (
-        *asking,
-        Command(f"runner generate {name}{elsewhere}", "asks it something"),
-        Command(f"runner export {name}{elsewhere}", "its weights for other programs"),
+        evaluate=evaluate(run.folder).text,
+        again=again(run.folder).text,
+        next_commands=next_commands(run, evaluated=bool(evaluations)),
     )
 
 
@@ -167,9 +141,3 @@ def _place(output: Path | None, own: Path) -> Path:
     if path.is_dir() or not path.absolute().parent.is_dir():
         raise UserError(f"--output is {path}", "", "name a file in a folder that exists")
     return path
-
-
-def _typed(path: Path) -> str:
-    """``path`` as it is typed from here."""
-    here = Path.cwd()
-    return shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))

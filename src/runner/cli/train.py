@@ -13,7 +13,6 @@ import typer
 
 from runner.cli.options import (
     CACHE,
-    RUNS,
     Address,
     ClusterFile,
     JobFile,
@@ -104,25 +103,18 @@ def show_run(storage: Path, name: str) -> None:
 
     run = load_run(storage, name)
     write_curve(run.records, run.folder.curve_file, title=name)
-    typer.echo(summary(run, style_of(sys.stdout), _next(run)))
+    typer.echo(summary(run, style_of(sys.stdout), _after(run)))
 
 
-def _next(run: "LoadedRun") -> "list[Command]":
+def _after(run: "LoadedRun") -> "list[Command]":
     """What to type after a run in its state."""
     from runner.report import Command
+    from runner.report.commands import UNFINISHED, next_commands, typed
 
-    folder = run.folder.root
-    elsewhere = "" if folder.parent == Path(RUNS).resolve() else f" --storage {shlex.quote(str(folder.parent))}"
-    if run.summary.state in ("stopped", "failed"):
-        job = shlex.quote(str(run.folder.job_file))
-        return [Command(f"runner train {job}{elsewhere} --resume must", "goes on after the last checkpoint")]
-    logs = shlex.quote(str(run.folder.events))
-    commands = [
-        Command(f"runner evaluate {folder.name}{elsewhere}", "base against tuned, program by program, as a page"),
-        Command(f"runner generate {folder.name}{elsewhere} --chat", "ask it something"),
-        Command(f"runner export {folder.name}{elsewhere}", "the adapter with its card, or a merged model"),
-        Command(f"tensorboard --logdir {logs}", "the curves in a browser"),
-    ]
-    if run.job.get("name") == "demo":
-        commands.append(Command("runner train jobs/starcoder2-3b.yaml", "the same with the real model, on a GPU"))
+    commands = [*next_commands(run, evaluated=False)]
+    if run.summary.state not in UNFINISHED:
+        curves = shlex.join(["tensorboard", "--logdir", typed(run.folder.events)])
+        commands.append(Command(curves, "shows the curves in a browser"))
+        if run.job.get("name") == "demo":
+            commands.append(Command("runner train jobs/starcoder2-3b.yaml", "the same with the real model, on a GPU"))
     return commands

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from runner.evaluation.results import Arm
 from runner.report.ability import SHAPES, slug, solved_by
+from runner.report.commands import Command
 from runner.report.curve import Point, losses, smoothed
 from runner.report.drawing import Plot, Size
 from runner.report.evaluated import ARM_NAMES
@@ -22,7 +23,6 @@ from runner.report.pairing import Entry, comparison_verdict, duel, duel_verdict,
 from runner.report.png import write_plots
 from runner.report.rows import Group, Row, Sign, parts_plot, rows_plot, shares_axis
 from runner.report.run_page import RunPage
-from runner.report.summary import Command
 from runner.report.table import Cell, table
 from runner.report.wording import counted, duration, loss, number, sure
 from runner.runs import JSON

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from html import escape
 
+from runner.report.commands import Command
 from runner.report.drawing import MARKS, THEME, Plot, Size
 from runner.report.page_style import SORT, STYLE
-from runner.report.summary import Command
 
 WIDE, NARROW = Size(544, 360), Size(328, 330)
 BROAD = Size(1120, 380)  # the whole width of the page

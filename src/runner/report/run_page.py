@@ -10,6 +10,7 @@ from pathlib import Path
 
 from runner.data.ledger import Ledger
 from runner.report.ability import ability, evaluation_plots, slug
+from runner.report.commands import Command
 from runner.report.drawing import Plot
 from runner.report.evaluated import Evaluated
 from runner.report.examples import examples
@@ -20,7 +21,6 @@ from runner.report.page_parts import WIDE, commands, document, figures, header
 from runner.report.page_style import ANSWERS
 from runner.report.png import write_plots
 from runner.report.run_verdict import key_figures, verdict_of
-from runner.report.summary import Command
 from runner.runs import LoadedRun
 from runner.runs.durable import write_file
 

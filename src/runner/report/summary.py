@@ -4,9 +4,9 @@ The run is read by ``runner.runs``; pages and images are made elsewhere.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from runner.evaluation.intervals import Share, overlap
+from runner.report.commands import Command, command_lines
 from runner.report.curve import PAPER_STEP, Curve, losses, number, of_kind, read_curve
 from runner.report.facts import Facts, facts_of, passes, state_of
 from runner.report.style import Style
@@ -18,14 +18,6 @@ LABEL = 13
 _BAR = 20
 _SHORTEST_S = 0.05
 _PARTS = (("think_loss", "think part"), ("answer_loss", "answer part"))
-
-
-@dataclass(frozen=True)
-class Command:
-    """What to type next, and what it does."""
-
-    text: str
-    effect: str
 
 
 def summary(run: LoadedRun, style: Style, commands: Sequence[Command] = ()) -> str:
@@ -41,7 +33,7 @@ def summary(run: LoadedRun, style: Style, commands: Sequence[Command] = ()) -> s
         _solved(run.records, style),
         _speed(run, style),
         _places(run.folder, style),
-        _commands(commands, style),
+        command_lines(commands, style),
     )
     return "\n\n".join("\n".join(part) for part in parts if part)
 
@@ -200,14 +192,6 @@ def _places(folder: RunFolder, style: Style) -> tuple[str, ...]:
     widest = max((len(name) for name, _ in there), default=0)
     lines = [f"  {name:{widest}}  {style.ink(what, 'quiet')}" for name, what in there]
     return (f"{style.ink('in', 'quiet')} {folder.root}", *lines)
-
-
-def _commands(commands: Sequence[Command], style: Style) -> tuple[str, ...]:
-    if not commands:
-        return ()
-    widest = max(len(command.text) for command in commands)
-    lines = [f"  {command.text:{widest}}  {style.ink(command.effect, 'quiet')}" for command in commands]
-    return ("next", *lines)
 
 
 def _label(label: str, text: str, style: Style) -> str:

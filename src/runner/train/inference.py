@@ -5,7 +5,6 @@ Prompts and sampling are ``runner.evaluation``'s; what is made of the weights fo
 
 import json
 import re
-import shlex
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from runner.model.base import Residency, compute_dtype, load_base
 from runner.model.tokenizer import Encoder, load_encoder
 from runner.plan import present_device, read_geometry
 from runner.plan.memory import GIB
+from runner.report.commands import resume
 from runner.runs import Damaged, RunFolder, verified
 
 Weights: TypeAlias = Literal["final", "best"]
@@ -160,8 +160,7 @@ def _residency(job: Job, device: torch.device) -> Residency:
 
 def _missing(folder: RunFolder, weights: Weights) -> UserError:
     other = _other(weights)
-    command = ["runner", "train", str(folder.job_file), "--storage", str(folder.root.parent), "--resume", "must"]
-    remedy = f"finish it with `{shlex.join(command)}`"
+    remedy = f"finish it with `{resume(folder).text}`"
     there = []
     if (folder.root / other).is_dir():
         there.append(f"{other} weights of step {_step_of(folder.root / other)}")
