@@ -6,14 +6,26 @@ import random
 import statistics
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from made_up import even, trial
 
 from runner.config.load_search import load_search
+from runner.errors import TrainingFailed, UserError
 from runner.search.benchmark.figures import carried_over, gains, greatest_difference, reached_after, tuned_row
-from runner.search.benchmark.plan import Plan, Run, Way, demo_overrides, make_plan, read_plan, runs_as_plain, runs_of
+from runner.search.benchmark.plan import (
+    Options,
+    Plan,
+    Run,
+    Way,
+    demo_overrides,
+    make_plan,
+    read_plan,
+    runs_as_plain,
+    runs_of,
+)
 from runner.search.benchmark.table import render
 from runner.search.journal import base_event, end_event, rung_event, trial_event
 from runner.search.records import Trial
@@ -24,7 +36,7 @@ SMALL = ("trials=3", "stop_steps=[50,100,200]")
 
 def plan_in(folder: Path, *overrides: str, timed: int = 2) -> Plan:
     loaded = load_search(None, demo_overrides([*SMALL, *overrides]))
-    return make_plan(folder, loaded, None, cache=folder / "cache", timed=timed)
+    return make_plan(folder, loaded, Options(None, folder / "cache", timed))
 
 
 def done(plan: Plan, way: Way, seconds: float, *, runs: tuple[Run, ...] = (), trials: tuple[Trial, ...] = ()) -> None:
@@ -61,13 +73,31 @@ def test_timed_runs_are_drawn_by_seed_and_some_for_each_stop_step(tmp_path: Path
     assert len({(pair.configuration, pair.stop_step) for pair in pairs}) == 6
     configurations = plan.configurations()
     assert all(pair.values == configurations[pair.configuration] for pair in pairs)
+    assert {pair.stop_step for pair in pairs[:3]} == set(STOPS)
     other = plan_in(tmp_path / "other", "seed=18")
     assert other.configurations() != configurations
 
 
+def test_folder_of_another_search_is_refused(tmp_path: Path) -> None:
+    plan_in(tmp_path)
+    plan_in(tmp_path, timed=1)
+    with pytest.raises(UserError, match="another search was begun here"):
+        plan_in(tmp_path, "seed=18")
+
+
+def test_local_model_and_data_are_found_from_wherever_processes_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("model", "rows.jsonl"):
+        (tmp_path / name).touch()
+    job = plan_in(tmp_path / "made", "model.id=model", "data.id=rows.jsonl").space.job
+    assert (job.model.id, job.data.id) == (str(tmp_path / "model"), str(tmp_path / "rows.jsonl"))
+
+
 def test_demo_is_searched_in_24_configurations_and_8_stop_steps(tmp_path: Path) -> None:
     loaded = load_search(None, demo_overrides([]))
-    plan = make_plan(tmp_path, loaded, None, cache=tmp_path, timed=2)
+    plan = make_plan(tmp_path, loaded, Options(None, tmp_path, 2))
     assert len(plan.configurations()) * len(plan.space.search.stop_steps) == 192
     assert len(plan.timed_pairs()) == 16
     assert plan.validation_every == 25
@@ -85,13 +115,20 @@ def test_runs_count_no_questions_and_end_with_the_loss_of_their_stop_step(tmp_pa
 def test_timed_runs_are_carried_over_with_an_interval() -> None:
     """By hand, with runs of 10, 14 and 20, 22 s: (12 + 21) x 10, s^2 = (8 + 2) / 2, parts 2 x 50 x 0.8."""
     runs = [run(stop, {stop: 1.0}, seconds) for stop, seconds in ((50, 10), (50, 14), (100, 20), (100, 22))]
-    seconds = carried_over(runs, 10)
+    seconds = carried_over(runs, 10, 2)
     assert seconds.value == pytest.approx(330)
     assert seconds.reach == pytest.approx(4.3027 * math.sqrt(5 * 80))
-    assert carried_over(runs[::2], 10).reach is None
-    everything = carried_over(runs, 2)
+    assert carried_over(runs[::2], 10, 2).reach is None
+    everything = carried_over(runs, 2, 2)
     assert everything.value == pytest.approx(66)
     assert everything.reach == 0.0
+
+
+def test_run_that_was_cut_short_has_no_time_and_each_stop_step_needs_one() -> None:
+    runs = [run(50, {50: 1.0}, 10.0), run(100, {100: 1.0}, 20.0), replace(run(100, {50: 1.0}, 3.0), cut=True)]
+    assert carried_over(runs, 10, 2).value == pytest.approx(300)
+    with pytest.raises(TrainingFailed, match="of 2 stop steps 1 were timed"):
+        carried_over([runs[0], runs[2]], 10, 2)
 
 
 def test_interval_holds_what_all_runs_take() -> None:
@@ -102,7 +139,7 @@ def test_interval_holds_what_all_runs_take() -> None:
     held = []
     for _ in range(300):
         runs = [run(stop, {stop: 1.0}, s) for stop, each in times.items() for s in drawn.sample(each, 2)]
-        found = carried_over(runs, 24)
+        found = carried_over(runs, 24, 8)
         assert found.reach is not None
         held.append(abs(found.value - total) <= found.reach)
     assert 0.9 < statistics.fmean(held) < 1.0

@@ -4,6 +4,7 @@ What they are is in ``plan``.
 """
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -16,7 +17,7 @@ from runner.config.load_search import load_search
 from runner.errors import RunnerError, TrainingFailed, UserError
 from runner.runs.durable import write_file
 from runner.search.benchmark.figures import best_values
-from runner.search.benchmark.plan import WAYS, Plan, Way, demo_overrides, make_plan
+from runner.search.benchmark.plan import WAYS, Options, Plan, Way, demo_overrides, make_plan
 from runner.search.benchmark.table import render
 from runner.train.assembly import load_data
 
@@ -36,6 +37,9 @@ def benchmark(
     timed: Annotated[
         int, typer.Option("--timed", metavar="N", min=1, help="Separate runs timed for each stop step.")
     ] = 2,
+    minutes: Annotated[
+        float | None, typer.Option("--minutes", min=0.1, help="Most minutes of a way; what it has by then counts.")
+    ] = None,
     cluster: Annotated[Path | None, typer.Option("--cluster", metavar="FILE", help="Scaling profile.")] = None,
     folder: Annotated[Path, typer.Option("--folder", metavar="FOLDER", help="Where all of it is kept.")] = Path(
         "searches/benchmark"
@@ -46,7 +50,8 @@ def benchmark(
         chosen = _ways(ways)
         overrides = demo_overrides(override or ()) if search is None else list(override or ())
         loaded = load_search(search, overrides)
-        plan = make_plan(folder.resolve(), loaded, cluster, cache=Path("~/.cache/runner"), timed=timed)
+        options = Options(cluster, Path("~/.cache/runner"), timed, minutes)
+        plan = make_plan(folder.resolve(), loaded, options)
         missing = [way for way in chosen if not plan.wall_file(way).is_file()]
         if missing:
             load_data(plan.space.job, cache=plan.cache.expanduser())  # prepared once, for all ways alike
@@ -68,12 +73,15 @@ def _ways(text: str) -> list[Way]:
 
 
 def _do(plan: Plan, way: Way) -> None:
-    """Do ``way`` in a process of its own, and note how long that took."""
+    """Do ``way`` in a process of its own, from its start, and note how long that took."""
+    for left in (plan.root / way, plan.root / f"ray-{way}", plan.root / "searches" / way):
+        shutil.rmtree(left, ignore_errors=True)  # of a call that was cut short
     if way == "decay":
         write_file(plan.best_file, json.dumps(best_values(plan)).encode())
     if way in ("resident", "pairs"):
         command = ["runner", "search", str(plan.search_file), "--storage", str(plan.root / "searches"), "--name", way]
         command += [] if plan.cluster_file is None else ["--cluster", str(plan.cluster_file)]
+        command += [] if plan.minutes is None else ["--time-budget", f"{round(60 * plan.minutes)}s"]
         command += ["-o", "scheduler=none", "-o", "sampler=random"] if way == "pairs" else []
     else:
         command = ["runner.search.benchmark.fresh", str(plan.root), way]

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from runner.errors import TrainingFailed
 from runner.search.benchmark.plan import Plan, Run, Way, runs_of
 from runner.search.journal import read_journal, study_in
 from runner.search.noise import student
@@ -49,24 +50,26 @@ def separate_row(plan: Plan) -> Row:
     """All runs of ``separate`` by those that were timed; its best from ``pairs``, if that was done."""
     runs, search = _runs(plan, "separate"), plan.space.search
     count = search.trials * len(search.stop_steps)
-    wall = carried_over(runs, search.trials)
-    once = _wall(plan, "separate") - sum(run.seconds or 0.0 for run in runs)
+    wall = carried_over(runs, search.trials, len(search.stop_steps))
+    once = _wall(plan, "separate") - sum(run.seconds for run in runs)
     tokens = search.trials * sum(search.stop_steps) * plan.space.job.train.tokens_per_step
     found = _best_of(study_of(plan, "pairs"), plan) if plan.wall_file("pairs").is_file() else None
-    told = f"{count} runs, {len(runs)} of them timed"
+    told = f"{count} runs, {sum(not run.cut for run in runs)} of them timed"
     return Row("separate", told, Seconds(wall.value + once, wall.reach), tokens, found)
 
 
-def carried_over(runs: Sequence[Run], configurations: int) -> Seconds:
-    """The seconds of ``configurations`` runs to each stop step, from some of each.
+def carried_over(runs: Sequence[Run], configurations: int, stop_steps: int) -> Seconds:
+    """The seconds of ``configurations`` runs to each of ``stop_steps``, from some of each; a run cut short has none.
 
     Stratified by stop step, with one variance for all (W. G. Cochran, Sampling Techniques, 3rd edition, 1977,
     chapter 5): N sum mean_h, and t sqrt(s^2 sum N^2 / n_h (1 - n_h / N)).  No interval where each was timed once.
     """
     groups: dict[int, list[float]] = {}
     for run in runs:
-        if run.seconds is not None:
+        if not run.cut:
             groups.setdefault(run.stop_step, []).append(run.seconds)
+    if len(groups) < stop_steps:
+        raise TrainingFailed(f"of {stop_steps} stop steps {len(groups)} were timed", "separate", "give more --minutes")
     total = configurations * sum(fmean(group) for group in groups.values())
     degrees = sum(len(group) - 1 for group in groups.values())
     if not degrees:

@@ -56,6 +56,7 @@ def _tuned(plan: Plan, way: Way, share: Share) -> list[Run]:
             mode="min",
             max_concurrent_trials=share.at_once,
             reuse_actors=False,
+            time_budget_s=None if plan.minutes is None else 60.0 * plan.minutes,
             **_searching(plan, way),
         ),
         run_config=tune.RunConfig(name=f"ray-{way}", storage_path=str(plan.root), callbacks=[clock], verbose=0),
@@ -63,17 +64,13 @@ def _tuned(plan: Plan, way: Way, share: Share) -> list[Run]:
     began = time.monotonic()
     tuner.fit()
     key = LOSS_KEYS[plan.space.search.objective]
-    return [_run(folder, key, seconds) for folder, seconds in _timed(plan.root / way, began, clock.ended)]
-
-
-def _timed(folder: Path, began: float, ended: Mapping[str, float]) -> list[tuple[Path, float | None]]:
-    """The folders of all trials with the seconds since the one before ended: they ran one after the other."""
-    found: list[tuple[Path, float | None]] = []
-    for path in sorted(folder.iterdir(), key=lambda path: ended.get(path.name, math.inf)):
-        end = ended.get(path.name)
-        found.append((path, None if end is None else end - began))
-        began = began if end is None else end
-    return found
+    over = time.monotonic()
+    ends = sorted((clock.ended.get(path.name, math.inf), path) for path in (plan.root / way).iterdir())
+    runs = []
+    for end, path in ends:  # they ran one after the other; the last one may have been cut short
+        runs.append(_run(path, key, seconds=min(end, over) - began, cut=end > over))
+        began = min(end, over)
+    return runs
 
 
 def _param_space(plan: Plan, way: Way) -> dict[str, Any]:
@@ -191,7 +188,7 @@ def _place(plan: Plan, way: Way, share: Share) -> Place:
     )
 
 
-def _run(folder: Path, loss_key: str, seconds: float | None) -> Run:
+def _run(folder: Path, loss_key: str, *, seconds: float, cut: bool) -> Run:
     """What the process of one trial left behind."""
     told = json.loads((folder / TRIAL_FILE).read_text())
     records = read_metrics(RunFolder(folder).metrics_file)
@@ -201,7 +198,7 @@ def _run(folder: Path, loss_key: str, seconds: float | None) -> Run:
         for record in records
         if record["kind"] == "validation" and record[loss_key] is not None
     ]
-    return Run(told["values"], told["stop_step"], max(steps, default=0), tuple(losses), seconds)
+    return Run(told["values"], told["stop_step"], max(steps, default=0), tuple(losses), seconds, cut)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,8 @@ import yaml
 from runner.config.cluster import Cluster, load_cluster
 from runner.config.job import Job
 from runner.config.load_search import LoadedSearch, load_search
+from runner.distributed.launch import with_absolute_paths
+from runner.errors import UserError
 from runner.runs.durable import write_file
 from runner.search.folder import search_values
 from runner.search.proposals import propose
@@ -62,6 +64,7 @@ class Plan:
     cluster_file: Path | None
     cache: Path
     timed: int  # runs of ``separate`` that are timed for each stop step
+    minutes: float | None = None  # after which a way ends with what it has; None: never
 
     @property
     def search_file(self) -> Path:
@@ -88,16 +91,16 @@ class Plan:
         return [propose(space, (), number).values for number in range(search.trials)]
 
     def timed_pairs(self) -> tuple[Pair, ...]:
-        """The runs of ``separate`` that are timed: for each stop step so many configurations, drawn by the seed."""
-        configurations = self.configurations()
+        """The runs of ``separate`` that are timed: for each stop step so many configurations, drawn by the seed.
+
+        Every stop step comes once before any comes again.
+        """
+        configurations, stops = self.configurations(), self.space.search.stop_steps
         drawn = random.Random(self.space.search.seed)
-        found = [
-            Pair(number, configurations[number], stop)
-            for stop in self.space.search.stop_steps
-            for number in drawn.sample(range(len(configurations)), min(self.timed, len(configurations)))
-        ]
-        drawn.shuffle(found)
-        return tuple(found)
+        count = min(self.timed, len(configurations))
+        numbers = {stop: drawn.sample(range(len(configurations)), count) for stop in stops}
+        rounds = ((turn, stop) for turn in range(count) for stop in drawn.sample(stops, len(stops)))
+        return tuple(Pair(numbers[stop][turn], configurations[numbers[stop][turn]], stop) for turn, stop in rounds)
 
     @property
     def best_file(self) -> Path:
@@ -120,16 +123,31 @@ class Plan:
         return job.model_copy(update=quiet)
 
 
-def make_plan(root: Path, loaded: LoadedSearch, cluster_file: Path | None, *, cache: Path, timed: int) -> Plan:
-    """The plan of ``loaded`` in ``root``, written there: one trial at a time, nothing repeated, in every way."""
+@dataclass(frozen=True)
+class Options:
+    """How a benchmark is made, beside its search; ``minutes`` and ``timed`` as in ``Plan``."""
+
+    cluster_file: Path | None
+    cache: Path
+    timed: int
+    minutes: float | None = None
+
+
+def make_plan(root: Path, loaded: LoadedSearch, options: Options) -> Plan:
+    """The plan of ``loaded`` in ``root``, written there: one trial at a time, nothing repeated, in every way.
+
+    ``UserError`` where another search is compared in ``root``.
+    """
     search = loaded.search.model_copy(update={"repeats": 0, "concurrency": 1, "time_budget_minutes": None})
-    space = space_of(LoadedSearch(search, loaded.job))
-    plan = Plan(root, space, load_cluster(cluster_file, {}), cluster_file, cache, timed)
+    space = space_of(LoadedSearch(search, with_absolute_paths(loaded.job)))
+    file = None if options.cluster_file is None else options.cluster_file.resolve()
+    plan = Plan(root, space, load_cluster(file, {}), file, options.cache, options.timed, options.minutes)
     root.mkdir(parents=True, exist_ok=True)
-    _write(root / "job.yaml", space.job.model_dump(mode="json"))
-    _write(plan.search_file, search_values(space.search))
-    options = {"cluster": None if cluster_file is None else str(cluster_file.resolve()), "cache": str(cache)}
-    write_file(root / "options.json", json.dumps({**options, "timed": timed}).encode())
+    _write_once(root / "job.yaml", space.job.model_dump(mode="json"))
+    _write_once(plan.search_file, search_values(space.search))
+    plain = {"cluster": None if file is None else str(file), "cache": str(options.cache)}
+    limits = {"timed": options.timed, "minutes": options.minutes}
+    write_file(root / "options.json", json.dumps({**plain, **limits}).encode())
     return plan
 
 
@@ -138,7 +156,8 @@ def read_plan(root: Path) -> Plan:
     options = json.loads((root / "options.json").read_text())
     file = None if options["cluster"] is None else Path(options["cluster"])
     space = space_of(load_search(root / "search.yaml"))
-    return Plan(root, space, load_cluster(file, {}), file, Path(options["cache"]), int(options["timed"]))
+    cache, timed, minutes = Path(options["cache"]), int(options["timed"]), options["minutes"]
+    return Plan(root, space, load_cluster(file, {}), file, cache, timed, minutes)
 
 
 def demo_overrides(overrides: Sequence[str]) -> list[str]:
@@ -146,8 +165,12 @@ def demo_overrides(overrides: Sequence[str]) -> list[str]:
     return [*(f"{key}={json.dumps(value)}" for key, value in DEMO.items()), *overrides]
 
 
-def _write(path: Path, values: Mapping[str, object]) -> None:
-    write_file(path, yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True).encode())
+def _write_once(path: Path, values: Mapping[str, object]) -> None:
+    """Write ``path``, or find it written with the same ``values``."""
+    content = yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True).encode()
+    if path.is_file() and path.read_bytes() != content:
+        raise UserError("another search was begun here", str(path), "give this one another folder with --folder")
+    write_file(path, content)
 
 
 @dataclass(frozen=True)
@@ -158,7 +181,8 @@ class Run:
     stop_step: int
     trained_steps: int
     losses: tuple[tuple[int, float], ...]  # held-out, by step
-    seconds: float | None  # from the asking for its process to its end; None where that is not known
+    seconds: float  # from the asking for its process to its end
+    cut: bool = False  # the minutes were over before it ended
 
     @property
     def last(self) -> float | None:
