@@ -26,6 +26,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 item.add_marker(pytest.mark.skip(reason=reason))
 
 
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home folder with nothing in it."""
+    return tmp_path_factory.mktemp("home")
+
+
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where prepared data lie for all tests."""
@@ -67,17 +73,7 @@ def _copied(run: RunFolder, tmp_path_factory: pytest.TempPathFactory) -> RunFold
 
 def tiny_starcoder2(**changes: object) -> nn.Module:
     """A StarCoder2 of two layers with random weights, float32."""
-    from transformers import AutoModelForCausalLM, Starcoder2Config
-
-    torch.manual_seed(0)
     values: dict[str, object] = {
-        "vocab_size": 128,
-        "hidden_size": 64,
-        "intermediate_size": 128,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "max_position_embeddings": 256,
         "sliding_window": None,
         "residual_dropout": 0.0,
         "embedding_dropout": 0.0,
@@ -85,32 +81,30 @@ def tiny_starcoder2(**changes: object) -> nn.Module:
         "bos_token_id": 0,
         "eos_token_id": 0,
     }
-    config = Starcoder2Config(**{**values, **changes})
-    model: nn.Module = AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation="sdpa")
-    return model
+    return _tiny("starcoder2", **{**values, **changes})
 
 
 def tiny_llama() -> nn.Module:
     """A Llama of two layers with random weights, float32."""
-    return _tiny_gated("llama")
+    return _tiny("llama")
 
 
 def tiny_mistral() -> nn.Module:
     """The same of Mistral, with a sliding window shorter than documents."""
-    return _tiny_gated("mistral", sliding_window=8)
+    return _tiny("mistral", sliding_window=8)
 
 
 def tiny_qwen2() -> nn.Module:
     """The same of Qwen2: biased queries, keys and values, and a window in the last layer."""
-    return _tiny_gated("qwen2", use_sliding_window=True, sliding_window=8, max_window_layers=1)
+    return _tiny("qwen2", use_sliding_window=True, sliding_window=8, max_window_layers=1)
 
 
 def tiny_qwen3() -> nn.Module:
     """The same of Qwen3: normed heads, wider together than the hidden states."""
-    return _tiny_gated("qwen3", head_dim=32)
+    return _tiny("qwen3", head_dim=32)
 
 
-def _tiny_gated(model_type: str, **changes: object) -> nn.Module:
+def _tiny(model_type: str, **changes: object) -> nn.Module:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     torch.manual_seed(0)

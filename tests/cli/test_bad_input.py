@@ -6,15 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from runner.cli import main
+from typed import typed
 
 
 def ended(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
-    """Exit code and standard error of the program, run in this process through its real entry."""
-    with pytest.raises(SystemExit) as end:
-        main(words)
-    assert isinstance(end.value.code, int)
-    return end.value.code, capsys.readouterr().err
+    """Exit code and standard error of the program."""
+    code, _, said = typed(capsys, *words)
+    return code, said
 
 
 VALUES = [

@@ -7,25 +7,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from runner.cli import main
 from runner.cli.bench import HEADINGS, Entry, Facts, Report, render
 from runner.train import peer
 from runner.train.bench import Figures, Row, equal_case, mixed_case
+from typed import typed
 
 WORDS = ["bench", "--lengths", "32,64", "--tokens", "128"]
 
 
-def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as end:
-        main(words)
-    shown = capsys.readouterr()
-    assert isinstance(end.value.code, int)
-    return end.value.code, shown.out, shown.err
-
-
 def test_every_length_on_all_kernels_is_a_row(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     file = tmp_path / "rows.json"
-    code, out, err = run(capsys, *WORDS, "--kernels", "transformers,fused", "--deterministic", "--json", str(file))
+    code, out, err = typed(capsys, *WORDS, "--kernels", "transformers,fused", "--deterministic", "--json", str(file))
     assert code == 0
     assert out.startswith("qlora of builtin:tiny-starcoder2, rank 16, deterministic: 4 steps discarded, median of ")
     table = [line.split()[2:5] for line in out.splitlines() if line[:4] in ("4 x ", "2 x ")]
@@ -47,7 +39,7 @@ def test_every_length_on_all_kernels_is_a_row(capsys: pytest.CaptureFixture[str]
 def test_lengths_over_the_models_positions_are_told_as_rows_and_the_others_run(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    code, out, _ = run(capsys, "bench", "--lengths", "4096,64", "--tokens", "64", "-o", "train.kernels=fused")
+    code, out, _ = typed(capsys, "bench", "--lengths", "4096,64", "--tokens", "64", "-o", "train.kernels=fused")
     assert code == 0
     rows = {line[:14].strip(): line for line in out.splitlines() if line.startswith("1 x ")}
     assert list(rows) == ["1 x 4,096", "1 x 64", "1 x 64 mixed"]
@@ -59,7 +51,7 @@ def test_the_peer_is_refused_without_a_gpu_before_anything_is_measured(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    code, out, err = run(capsys, *WORDS, "--peer")
+    code, out, err = typed(capsys, *WORDS, "--peer")
     assert (code, out) == (2, "")
     assert err.splitlines()[-1].startswith("error: the peer is measured on CUDA only")
     assert "tokens/s" not in err
@@ -81,7 +73,7 @@ def test_the_peers_rows_stand_below_ours_with_the_ratio_to_its_default(
     monkeypatch.setattr(metadata, "version", lambda name: "1.2.3" if name == "trl" else version(name))
     file = tmp_path / "rows.json"
     words = ["bench", "--lengths", "32,4096", "--tokens", "128", "--no-mixed", "--peer", "--json", str(file)]
-    code, out, _ = run(capsys, *words)
+    code, out, _ = typed(capsys, *words)
     assert code == 0
     assert "x peer: beside TRL 1.2.3 as it comes" in out
     ours, default, other, longer = json.loads(file.read_text())["rows"]
@@ -104,7 +96,7 @@ def test_the_peers_rows_stand_below_ours_with_the_ratio_to_its_default(
 def test_wrong_words_are_refused_before_anything_is_measured(
     capsys: pytest.CaptureFixture[str], words: list[str], told: str
 ) -> None:
-    code, out, err = run(capsys, "bench", *words)
+    code, out, err = typed(capsys, "bench", *words)
     assert (code, out) == (2, "")
     assert told in err
 

@@ -10,7 +10,8 @@ from threading import Thread
 
 import pytest
 
-from runner.cli import checks, main, ray_checks
+from runner.cli import checks, ray_checks
+from typed import typed
 
 CANARY = "hf_canaryThatMustNotBeShown"
 GCS = "/venv/ray/core/src/ray/gcs/gcs_server"
@@ -145,13 +146,12 @@ def test_the_hubs_token_is_said_to_be_set_and_never_shown(
     monkeypatch.setenv("HF_TOKEN", CANARY)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(ray_checks, "check_clusters", lambda: [])
-    with pytest.raises(SystemExit) as end:
-        main(["doctor", "--storage", str(tmp_path)])
-    shown = "".join(capsys.readouterr())
+    code, out, said = typed(capsys, "doctor", "--storage", str(tmp_path))
+    shown = out + said
     assert "HF_TOKEN       set" in shown
     assert "offline by HF_HUB_OFFLINE" in shown
     assert CANARY not in shown
-    assert end.value.code == int("fail " in shown)
+    assert code == int("fail " in shown)
     assert all("->" in line or line[:4].strip() in {"ok", "note", "fail"} for line in shown.splitlines()[:-2])
 
 
@@ -160,7 +160,6 @@ def test_a_failing_check_makes_doctor_end_with_1(
 ) -> None:
     wrong = checks.Check("python", "fail", "2.7", "take a newer one")
     monkeypatch.setattr("runner.cli.doctor._checks", lambda _: iter([wrong]))
-    with pytest.raises(SystemExit) as end:
-        main(["doctor"])
-    assert end.value.code == 1
-    assert "take a newer one" in capsys.readouterr().out
+    code, out, _ = typed(capsys, "doctor")
+    assert code == 1
+    assert "take a newer one" in out

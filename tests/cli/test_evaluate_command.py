@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
 import runner.cli.evaluate
 from runner.cli.app import app
@@ -12,6 +11,7 @@ from runner.cli.evaluate import evaluation_name
 from runner.errors import UserError
 from runner.evaluation.results import read_answers, read_evaluation
 from runner.runs import RunFolder
+from typed import output_of
 
 UNSAFE = "--unsafe-no-sandbox"  # what is tested here holds with and without walls
 
@@ -22,10 +22,7 @@ def _cached(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
 
 
 def run(*words: str) -> str:
-    result = CliRunner().invoke(app, ["evaluate", *words])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result.stdout
+    return output_of(app, ["evaluate", *words])
 
 
 def of(folder: RunFolder, *words: str) -> str:

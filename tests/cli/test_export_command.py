@@ -7,12 +7,12 @@ import pytest
 import torch
 import typer
 from transformers import AutoModelForCausalLM, AutoTokenizer
-from typer.testing import CliRunner
 
 import runner.cli.export
 from runner.cli.export import export
 from runner.errors import UserError
 from runner.runs import RunFolder
+from typed import output_of
 
 app = typer.Typer()
 app.command()(export)
@@ -24,10 +24,7 @@ def _cached(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
 
 
 def run(folder: RunFolder, *words: str) -> str:
-    result = CliRunner().invoke(app, [folder.name, "--storage", str(folder.root.parent), *words], catch_exceptions=True)
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result.stdout
+    return output_of(app, [folder.name, "--storage", str(folder.root.parent), *words])
 
 
 def test_without_a_form_all_are_measured_and_the_adapter_is_written(small_run: RunFolder, tmp_path: Path) -> None:

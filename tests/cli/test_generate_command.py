@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import typer
-from typer.testing import CliRunner
 
 import runner.cli.generate as command
 import runner.evaluation.generation
@@ -19,6 +18,7 @@ from runner.report.style import Style
 from runner.runs import RunFolder
 from runner.train.inference import load_for_inference
 from runner.train.world import best_device
+from typed import output_of
 
 app = typer.Typer()
 app.command()(generate)
@@ -26,10 +26,7 @@ QUESTION = "Write solve(words) that reverses a list."
 
 
 def run(folder: RunFolder, asked: str, *words: str) -> str:
-    result = CliRunner().invoke(app, [folder.name, "--storage", str(folder.root.parent), *words], input=asked)
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result.stdout
+    return output_of(app, [folder.name, "--storage", str(folder.root.parent), *words], asked=asked)
 
 
 def test_the_answer_is_the_models_greedy_one_in_whole(small_run: RunFolder) -> None:

@@ -7,7 +7,6 @@ import pytest
 
 import runner.search.driver
 from runner import errors
-from runner.cli import main
 from runner.cli.search import minutes
 from runner.config.load import load_job
 from runner.errors import UserError
@@ -16,14 +15,7 @@ from runner.search.driver import Ending, Request, SearchOutcome
 from runner.search.folder import open_search
 from search_fakes import course, run
 from search_fakes import space as fake_space
-
-
-def typed(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as end:
-        main(["search", *words])
-    shown = capsys.readouterr()
-    assert isinstance(end.value.code, int)
-    return end.value.code, shown.out, shown.err
+from typed import typed
 
 
 @pytest.fixture
@@ -50,7 +42,7 @@ def test_no_file_searches_the_demo_and_tells_what_to_type_next(
     capsys: pytest.CaptureFixture[str], searched: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    code, out, _ = typed(capsys)
+    code, out, _ = typed(capsys, "search")
     assert code == 0
     request = searched["request"]
     assert request.space.job == load_job(None) == searched["prepared"]
@@ -69,7 +61,7 @@ def test_the_options_reach_the_driver(
     profile.write_text("workers: 4\ngpu_memory_gib: 9.0\n")
     words = ["--trials", "3", "--concurrent", "2", "--time-budget", "1h30m", "--name", "mine", "--storage"]
     given = [str(tmp_path / "search.yaml"), *words, str(tmp_path / "kept"), "--cluster", str(profile)]
-    code, _, said = typed(capsys, *given, "-o", "train.clip=2.0", "-o", "seed=3")
+    code, _, said = typed(capsys, "search", *given, "-o", "train.clip=2.0", "-o", "seed=3")
     assert code == 0
     request = searched["request"]
     search = request.space.search
@@ -84,7 +76,7 @@ def test_a_dry_run_shows_space_and_cost_and_starts_nothing(
 ) -> None:
     fake_space(tmp_path)
     monkeypatch.chdir(tmp_path)
-    code, out, _ = typed(capsys, "search.yaml", "--dry-run", "-o", "train.decay=0.1")
+    code, out, _ = typed(capsys, "search", "search.yaml", "--dry-run", "-o", "train.decay=0.1")
     assert (code, "request" in searched) == (0, False)
     assert "lora.rank              2, 4, 8" in out
     assert "train.learning_rate    0.001 to 0.03, on a logarithmic scale" in out
@@ -102,7 +94,7 @@ def test_workers_elsewhere_are_left_to_prepare_the_data(
 ) -> None:
     profile = tmp_path / "cluster.yaml"
     profile.write_text(f"address: head:6379\nstorage: {tmp_path / 'shared'}\n")
-    assert typed(capsys, "--cluster", str(profile))[0] == 0
+    assert typed(capsys, "search", "--cluster", str(profile))[0] == 0
     assert "prepared" not in searched
     assert searched["request"].storage == tmp_path / "shared"
 
@@ -121,7 +113,7 @@ def test_each_error_has_its_exit_code_and_one_line(
     capsys: pytest.CaptureFixture[str], searched: dict[str, Any], error: Exception, code: int, begins: str
 ) -> None:
     searched["ending"] = error
-    ended, _, said = typed(capsys)
+    ended, _, said = typed(capsys, "search")
     assert ended == code
     assert said.strip() == begins
 
@@ -131,7 +123,7 @@ def test_a_stopped_search_answers_from_what_it_has(
     capsys: pytest.CaptureFixture[str], searched: dict[str, Any], tmp_path: Path, ending: str, code: int
 ) -> None:
     searched.update(ending=ending, rungs=5)
-    ended, out, said = typed(capsys, "--storage", str(tmp_path))
+    ended, out, said = typed(capsys, "search", "--storage", str(tmp_path))
     assert ended == code
     assert f"runner train {tmp_path / 'demo' / 'best.yaml'}" in out
     assert ("go on with --resume" in said) == (code != 0)
@@ -142,7 +134,7 @@ def test_a_search_stopped_before_its_first_loss_says_so(
     capsys: pytest.CaptureFixture[str], searched: dict[str, Any], tmp_path: Path
 ) -> None:
     searched.update(ending="SIGINT", rungs=0)
-    code, out, _ = typed(capsys, "--storage", str(tmp_path))
+    code, out, _ = typed(capsys, "search", "--storage", str(tmp_path))
     assert code == 130
     assert "Nothing was measured" in out
     assert not (tmp_path / "demo" / "best.yaml").exists()
@@ -153,7 +145,7 @@ def test_faults_of_a_search_file_end_before_anything_starts(
 ) -> None:
     file = tmp_path / "s.yaml"
     file.write_text("space: {lora.rnak: {choices: [1]}}\nstop_steps: [20, 10]\n")
-    code, _, said = typed(capsys, str(file))
+    code, _, said = typed(capsys, "search", str(file))
     assert (code, "request" in searched) == (2, False)
     assert "did you mean lora.rank?" in said
     assert "its steps must rise" in said

@@ -9,21 +9,13 @@ import yaml
 
 import runner.distributed
 from runner import errors
-from runner.cli import main
 from runner.config.job import Job
 from runner.config.load import job_hash, load_job
 from runner.distributed import Outcome
 from runner.runs import JobRecord, MetricsLog, open_run
+from typed import typed
 
 Launch = Callable[..., Outcome]
-
-
-def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as end:
-        main(words)
-    shown = capsys.readouterr()
-    assert isinstance(end.value.code, int)
-    return end.value.code, shown.out, shown.err
 
 
 def finished_run(job: Job, storage: Path) -> Outcome:
@@ -58,7 +50,7 @@ def test_the_options_reach_the_launch(
     profile = tmp_path / "cluster.yaml"
     profile.write_text("workers: 4\nmax_failures: 7\nstorage: elsewhere\n")
     words = ["--cluster", str(profile), "--workers", "2", "--storage", str(tmp_path), "--name", "mine"]
-    code, out, _ = run(capsys, "train", "-o", "train.steps=12", *words, "--resume", "must")
+    code, out, _ = typed(capsys, "train", "-o", "train.steps=12", *words, "--resume", "must")
     assert code == 0
     prepared, call = launched
     assert prepared["prepared"] == call["job"]
@@ -72,7 +64,7 @@ def test_the_options_reach_the_launch(
 def test_the_resolved_job_is_printed_as_a_file_that_runs_again(
     capsys: pytest.CaptureFixture[str], launched: list[dict[str, Any]], tmp_path: Path
 ) -> None:
-    _, out, _ = run(capsys, "train", "-o", "lora.rank=4", "-o", "train.tokens_per_step=4096")
+    _, out, _ = typed(capsys, "train", "-o", "lora.rank=4", "-o", "train.tokens_per_step=4096")
     printed = out.partition("\n\n")[0]
     again = tmp_path / "again.yaml"
     again.write_text(printed)
@@ -90,7 +82,7 @@ def test_a_dry_run_launches_nothing_and_writes_no_run(
     monkeypatch.chdir(tmp_path)
     planned: list[tuple[Job, bool]] = []
     monkeypatch.setattr("runner.cli.plan.show_plan", lambda job, _, *, measure: planned.append((job, measure)))
-    code, out, _ = run(capsys, "train", "--dry-run")
+    code, out, _ = typed(capsys, "train", "--dry-run")
     assert (code, launched, [measure for _, measure in planned]) == (0, [], [False])
     assert "tokens in all" in out
     assert list(tmp_path.iterdir()) == []
@@ -101,7 +93,7 @@ def test_workers_elsewhere_are_left_to_prepare_the_data_themselves(
 ) -> None:
     profile = tmp_path / "cluster.yaml"
     profile.write_text("address: head:6379\n")
-    assert run(capsys, "train", "--cluster", str(profile))[0] == 0
+    assert typed(capsys, "train", "--cluster", str(profile))[0] == 0
     assert [set(call) & {"prepared", "job"} for call in launched] == [{"job"}]
 
 
@@ -112,7 +104,7 @@ def test_data_that_cannot_be_read_ends_before_anything_is_launched(
     monkeypatch.setattr("runner.cli.ready.CACHE", tmp_path / "cache")
     page = tmp_path / "rows.jsonl"
     page.write_text("<html>Please sign in</html>")
-    code, _, said = run(capsys, "train", "-o", f"data.id={page}")
+    code, _, said = typed(capsys, "train", "-o", f"data.id={page}")
     assert code == 2
     assert "holds HTML" in said
     assert str(page) in said
@@ -139,21 +131,21 @@ def test_each_ending_has_its_exit_code_and_one_line(
 
     monkeypatch.setattr(runner.distributed, "launch", launch)
     monkeypatch.setattr("runner.cli.train.data_to_train_on", lambda _: None)
-    ended, _, said = run(capsys, "train")
+    ended, _, said = typed(capsys, "train")
     assert ended == code
     assert said.strip() == begins
 
 
 def test_runs_and_show_tell_what_lies_in_a_storage_folder(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    code, out, _ = run(capsys, "runs", "--storage", str(tmp_path))
+    code, out, _ = typed(capsys, "runs", "--storage", str(tmp_path))
     assert (code, "no runs in" in out) == (0, True)
     finished_run(Job(name="first"), tmp_path)
     finished_run(Job(name="second"), tmp_path)
-    _, out, _ = run(capsys, "runs", "--storage", str(tmp_path))
+    _, out, _ = typed(capsys, "runs", "--storage", str(tmp_path))
     rows = {line.split()[0]: line.split() for line in out.splitlines()[1:]}
     assert set(rows) == {"first", "second"}
     assert rows["first"][1:4] == ["finished", "3/3", "1.5000"]
-    _, out, _ = run(capsys, "show", "first", "--storage", str(tmp_path))
+    _, out, _ = typed(capsys, "show", "first", "--storage", str(tmp_path))
     assert "3.0000" in out
     assert f"runner evaluate first --storage {tmp_path}" in out
 
@@ -164,7 +156,7 @@ def test_a_stopped_run_is_told_how_to_go_on(capsys: pytest.CaptureFixture[str], 
         tmp_path, job.name, job=JobRecord(job.model_dump(mode="json"), job_hash(job)), resume="never"
     ) as run_:
         run_.record("stopped", step=2, steps=9, reason="SIGTERM")
-    _, out, _ = run(capsys, "show", "half", "--storage", str(tmp_path))
+    _, out, _ = typed(capsys, "show", "half", "--storage", str(tmp_path))
     assert f"runner train {tmp_path}/half/job.yaml --storage {tmp_path} --resume must" in out
 
 
@@ -173,5 +165,5 @@ def test_the_schema_is_printed_as_json(capsys: pytest.CaptureFixture[str]) -> No
 
     from runner.config.load import schema
 
-    code, out, _ = run(capsys, "schema")
+    code, out, _ = typed(capsys, "schema")
     assert (code, json.loads(out)) == (0, schema())
