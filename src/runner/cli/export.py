@@ -154,16 +154,10 @@ def _measured(subject: "Subject", data: "PreparedData") -> "tuple[FormMeasure, .
 
 
 def _table(measures: "Sequence[FormMeasure]") -> str:
-    from runner.report.card import form_rows
+    from runner.report.card import FORM_HEADINGS, form_rows
+    from runner.report.layout import in_columns
 
-    head = ("form", "validation loss", "MB", "to as trained")
-    rows = [head, *form_rows(measures)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
-    lines = [
-        "  ".join([f"{row[0]:{widths[0]}}", *(f"{cell:>{w}}" for cell, w in zip(row[1:], widths[1:], strict=True))])
-        for row in rows
-    ]
-    return "\n".join(line.rstrip() for line in lines)
+    return "\n".join(in_columns([FORM_HEADINGS, *form_rows(measures)]))
 
 
 def _facts(

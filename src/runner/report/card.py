@@ -25,6 +25,7 @@ WHAT: Mapping[Form, str] = {
     "merged-nf4": "the adapter merged into the base as it was trained on (rounded to NF4, unpacked)",
     "merged-16bit": "merged into the original base, without rounding to NF4",
 }
+FORM_HEADINGS = ("form", "validation loss", "MB", "to as trained")
 _NATIVE = "base, in its own format"
 
 
@@ -184,7 +185,7 @@ def _forms(measures: Sequence[FormMeasure]) -> str:
     """The forms beside each other; empty when none was measured."""
     if not any(measure.loss is not None for measure in measures):
         return ""
-    table = _table(("form", "validation loss", "MB", "to as trained"), form_rows(measures))
+    table = _table(FORM_HEADINGS, form_rows(measures))
     told = [f"- {measure.form}: {WHAT[measure.form]}" for measure in measures]
     return f"## Forms\n\n{table}\n\n" + "\n".join(told)
 

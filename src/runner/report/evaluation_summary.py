@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 from runner.evaluation.results import ArmSummary, Evaluation
 from runner.report.evaluated import ARM_NAMES
+from runner.report.layout import LABEL, in_columns, labelled, wrapped
 from runner.report.style import Style
-from runner.report.summary import LABEL
 from runner.report.wording import counted, duration, percent, points, probability, sure
 
 _BAR = 40
@@ -41,24 +41,17 @@ def _table(arms: Sequence[ArmSummary], style: Style) -> list[str]:
     """One line an arm: pass@k with intervals, mean tokens, share cut by the cap."""
     ks = sorted({k for arm in arms for k in arm.pass_at})
     head = ("", *(f"pass@{k}, 95 % interval" for k in ks), "tokens", "cut")
-    rows = [head, *(_row(arm, ks) for arm in arms)]
-    widths = [max(len(row[place]) for row in rows) for place in range(len(head))]
-    if sum(widths) + 2 * len(widths) > style.width:  # too many k for one line each
+    lines = in_columns([head, *(_row(arm, ks) for arm in arms)])
+    widest = max(map(len, lines))
+    if widest > style.width:  # too many k for one line each
         return _long(arms, ks, style)
-    lines = [_padded(row, widths) for row in rows]
-    rule = ("─" if style.unicode else "-") * max(map(len, lines))
+    rule = ("─" if style.unicode else "-") * widest
     return [style.ink(lines[0], "quiet"), style.ink(rule, "quiet"), *lines[1:]]
 
 
 def _row(arm: ArmSummary, ks: Sequence[int]) -> tuple[str, ...]:
     found = [sure(arm.pass_at[k]) if k in arm.pass_at else "" for k in ks]
     return (ARM_NAMES[arm.arm], *found, f"{arm.mean_tokens:,.0f}", percent(arm.cut_share))
-
-
-def _padded(row: Sequence[str], widths: Sequence[int]) -> str:
-    pairs = zip(row, widths, strict=True)
-    cells = [cell.ljust(width) if not place else cell.rjust(width) for place, (cell, width) in enumerate(pairs)]
-    return "  ".join(cells).rstrip()
 
 
 def _long(arms: Sequence[ArmSummary], ks: Sequence[int], style: Style) -> list[str]:
@@ -92,9 +85,9 @@ def _wins(evaluation: Evaluation, style: Style) -> list[str]:
     bar = "".join(sign * round(room * count / whole) for sign, (_, count) in zip(signs, parts, strict=True))
     told = [f"{sign} {name} {count:,}" for sign, (name, count) in zip(signs, parts, strict=True)]
     return [
-        _label("solved by", bar[:room], style),
-        *_labelled("", told, style),
-        *_labelled("difference", [f"{points(paired.difference)} points of pass@1", probability(paired.p_value)], style),
+        labelled("solved by", bar[:room], style),
+        *wrapped("", told, style),
+        *wrapped("difference", [f"{points(paired.difference)} points of pass@1", probability(paired.p_value)], style),
     ]
 
 
@@ -104,7 +97,7 @@ def _failures(arms: Sequence[ArmSummary], style: Style) -> list[str]:
         if arm.arm != "native" and arm.failures:
             kinds = sorted(arm.failures.items(), key=lambda each: (-each[1], each[0]))
             told = [f"{count:,} {kind}" for kind, count in kinds]
-            lines += _labelled(f"{ARM_NAMES[arm.arm]} failed", told, style)
+            lines += wrapped(f"{ARM_NAMES[arm.arm]} failed", told, style)
     return lines
 
 
@@ -121,20 +114,4 @@ def _asked(evaluation: Evaluation, style: Style) -> list[str]:
         *(f"{count:,} left out: {why}" for why, count in suite.skipped),
         f"{duration(evaluation.seconds)} on {evaluation.device}",
     ]
-    return _labelled(suite.name, parts, style)
-
-
-def _labelled(label: str, parts: Sequence[str], style: Style) -> list[str]:
-    """The parts joined by commas after one label, over as many lines as they need."""
-    lines = [""]
-    for part in parts:
-        joined = f"{lines[-1]}, {part}" if lines[-1] else part
-        if lines[-1] and LABEL + 2 + len(joined) > style.width:
-            lines.append(part)
-        else:
-            lines[-1] = joined
-    return [_label("" if place else label, line, style) for place, line in enumerate(lines)]
-
-
-def _label(label: str, text: str, style: Style) -> str:
-    return f"{style.ink(f'{label:{LABEL}}', 'quiet')}  {text}"
+    return wrapped(suite.name, parts, style)

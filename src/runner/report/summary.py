@@ -9,12 +9,12 @@ from runner.evaluation.intervals import Share, overlap
 from runner.report.commands import Command, command_lines
 from runner.report.curve import PAPER_STEP, Curve, losses, number, of_kind, read_curve
 from runner.report.facts import Facts, facts_of, passes, state_of
+from runner.report.layout import LABEL, labelled, wrapped
 from runner.report.style import Style
 from runner.report.terminal import draw, legend
 from runner.report.wording import duration
 from runner.runs import LoadedRun, Record, RunFolder, RunSummary
 
-LABEL = 13
 _BAR = 20
 _SHORTEST_S = 0.05
 _PARTS = (("think_loss", "think part"), ("answer_loss", "answer part"))
@@ -54,22 +54,22 @@ def _losses(records: Sequence[Record], style: Style) -> tuple[str, ...]:
     points = losses(records, "validation")
     if not points:
         return ()
-    lines = [_label("validation", _change(points[0][1], points[-1][1], style), style)]
+    lines = [labelled("validation", _change(points[0][1], points[-1][1], style), style)]
     for key, name in _PARTS:
         part = losses(records, "validation", key)
         if part and part != points:  # a part that is all there is adds nothing
-            lines.append(_label(f"  {name}", _change(part[0][1], part[-1][1], style), style))
+            lines.append(labelled(f"  {name}", _change(part[0][1], part[-1][1], style), style))
     best = min(points, key=lambda point: point[1])
     if best != points[-1]:
-        lines.append(_label("  lowest", f"{best[1]:.4f} at step {best[0]:,}", style))
+        lines.append(labelled("  lowest", f"{best[1]:.4f} at step {best[0]:,}", style))
     early = [point for point in points if 0 < point[0] <= PAPER_STEP]
     if early and points[-1][0] > PAPER_STEP:
         gain = early[-1][1] - points[-1][1]
         fell = f"fell by {gain:.4f}" if gain >= 0 else f"rose by {-gain:.4f}"
-        lines.append(_label("", f"after step {early[-1][0]:,} it {fell}", style))
+        lines.append(labelled("", f"after step {early[-1][0]:,} it {fell}", style))
     plateaus = [record.get("text") for record in of_kind(records, "event") if record.get("name") == "plateau"]
     for text in plateaus:
-        lines += _wrapped("", str(text).split(" "), style, joint=" ")
+        lines += wrapped("", str(text).split(" "), style, joint=" ")
     return tuple(lines)
 
 
@@ -84,25 +84,25 @@ def _solved(records: Sequence[Record], style: Style) -> tuple[str, ...]:
     if not counts:
         return ()
     before, after = counts[0], counts[-1]
-    lines = [_label("solved", _share(after.all), style)]
+    lines = [labelled("solved", _share(after.all), style)]
     if len(counts) > 1:
         arrow = _arrow(style)
         unclear = "  (they overlap: no clear change)" if overlap(before.all, after.all) else ""
         lines = [
-            _label(
+            labelled(
                 "solved", f"{before.all.solved} {arrow} {after.all.solved} of {after.all.questions} questions", style
             ),
-            _label("", f"95 % intervals {_interval(before.all)} {arrow} {_interval(after.all)}{unclear}", style),
+            labelled("", f"95 % intervals {_interval(before.all)} {arrow} {_interval(after.all)}{unclear}", style),
         ]
     lines += _families(before.families, after.families, style)
     if after.failures:
         kinds = sorted(after.failures.items(), key=lambda item: -item[1])
-        lines += _wrapped("  not solved", [f"{count} {kind}" for kind, count in kinds], style)
+        lines += wrapped("  not solved", [f"{count} {kind}" for kind, count in kinds], style)
     native = passes(records, "native")
     if native:
         base = native[0].all
         told = f"{base.solved} of {base.questions} in its own format (95 % interval {_interval(base)})"
-        lines.append(_label("  untuned", told, style))
+        lines.append(labelled("  untuned", told, style))
     return tuple(lines)
 
 
@@ -136,12 +136,12 @@ def _speed(run: LoadedRun, style: Style) -> tuple[str, ...]:
     facts, lines = facts_of(run), []
     if facts.tokens_per_s is not None:
         told = f"{facts.tokens_per_s:,.0f} tokens/s (median of {facts.timed_steps:,} steps)"
-        lines.append(_label("speed", told, style))
+        lines.append(labelled("speed", told, style))
     if facts.peak_gib is not None:
-        lines.append(_label("peak memory", f"{facts.peak_gib:.2f} GiB", style))
+        lines.append(labelled("peak memory", f"{facts.peak_gib:.2f} GiB", style))
     making = [seconds for record in steps if (seconds := number(record.get("data_s"))) is not None]
     if making and facts.training_s:
-        lines.append(_label("  batches", f"{sum(making) / facts.training_s:.2%} of the steps' time", style))
+        lines.append(labelled("  batches", f"{sum(making) / facts.training_s:.2%} of the steps' time", style))
     return (*lines, *_time(run, facts, style))
 
 
@@ -153,10 +153,10 @@ def _time(run: LoadedRun, facts: Facts, style: Style) -> list[str]:
     parts += [f"training {duration(facts.training_s)}"]
     parts += [f"validation {duration(facts.validation_s)}"] if facts.validation_s else []
     parts += [f"{duration(run.summary.seconds)} from start to end"] if len(starts) == 1 and run.summary.seconds else []
-    lines = _wrapped("time", parts, style)
+    lines = wrapped("time", parts, style)
     if starts and starts[-1]:
         places = [f"{name} {duration(seconds)}" for name, seconds in starts[-1].items() if seconds >= _SHORTEST_S]
-        lines += _wrapped("  start-up", places, style)
+        lines += wrapped("  start-up", places, style)
     return lines
 
 
@@ -164,17 +164,6 @@ def _startup(record: Record) -> dict[str, float]:
     """Seconds by part, from keys such as ``model_s``."""
     found = {key: number(value) for key, value in record.items() if key.endswith("_s")}
     return {key.removesuffix("_s").replace("_", " "): value for key, value in found.items() if value is not None}
-
-
-def _wrapped(label: str, parts: Sequence[str], style: Style, joint: str = ", ") -> list[str]:
-    """The parts after one label, over as many lines as they need."""
-    lines, line = [], ""
-    for part in parts:
-        if line and LABEL + 2 + len(line) + len(joint) + len(part) + 1 > style.width:
-            lines.append((line + joint).rstrip())
-            line = ""
-        line = f"{line}{joint}{part}" if line else part
-    return [_label(label if not place else "", text, style) for place, text in enumerate([*lines, line])]
 
 
 def _places(folder: RunFolder, style: Style) -> tuple[str, ...]:
@@ -192,10 +181,6 @@ def _places(folder: RunFolder, style: Style) -> tuple[str, ...]:
     widest = max((len(name) for name, _ in there), default=0)
     lines = [f"  {name:{widest}}  {style.ink(what, 'quiet')}" for name, what in there]
     return (f"{style.ink('in', 'quiet')} {folder.root}", *lines)
-
-
-def _label(label: str, text: str, style: Style) -> str:
-    return f"{style.ink(f'{label:{LABEL}}', 'quiet')}  {text}"
 
 
 def _arrow(style: Style) -> str:
