@@ -25,12 +25,12 @@ def test_a_ray_job_joins_its_cluster_and_keeps_runs_where_they_last(job: Path) -
     assert named_cluster(None, None, "/shared/runs").storage == "/shared/runs"
 
 
-def test_what_the_command_line_names_is_taken_before_what_the_job_server_set(job: Path) -> None:
-    assert named_cluster(None, None, None, address="10.0.0.2:6379").address == "10.0.0.2:6379"
+def test_a_profile_made_to_join_from_elsewhere_serves_a_job_too(job: Path) -> None:
     file = job / "profile.yaml"
     file.write_text("address: 10.0.0.3:6379\nstorage: /mnt/runs\n")
     profile = named_cluster(file, None, None, kept="searches")
-    assert (profile.address, profile.storage) == ("10.0.0.3:6379", "/mnt/runs")
+    assert (profile.address, profile.storage) == ("10.0.0.1:6379", "/mnt/runs")
+    assert named_cluster(file, None, None, address="10.0.0.2:6379").address == "10.0.0.2:6379"
 
 
 def test_elsewhere_nothing_is_joined_and_runs_lie_in_the_working_directory(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,23 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from runner.cli import bench, data, doctor, evaluate, export, fetch, generate, plan, report, runs, schema, search, train
+from runner.cli import (
+    bench,
+    data,
+    doctor,
+    evaluate,
+    export,
+    fetch,
+    generate,
+    plan,
+    report,
+    runs,
+    schema,
+    search,
+    submissions,
+    submit,
+    train,
+)
 from runner.errors import Interrupted, JobFileError, RunnerError, Stopped
 
 INTERRUPTED = 130
@@ -43,6 +59,10 @@ for command in (
     report.report,
     generate.generate,
     export.export,
+    submit.submit,
+    submissions.status,
+    submissions.logs,
+    submissions.stop,
     runs.runs,
     runs.show,
     doctor.doctor,

@@ -59,14 +59,13 @@ def named_cluster(
 ) -> "Cluster":
     """The checked scaling profile of the command line; raises ``UserError`` for what is wrong with it.
 
-    Its storage is ``kept`` when nobody names one.  In a Ray job its cluster is the one that runs the job, and its
-    storage is outside of the working directory, which Ray removes.
+    Its storage is ``kept`` when nobody names one.  In a Ray job its cluster is the one that runs the job, whatever the
+    file says, and its storage is outside of the working directory, which Ray removes.
     """
     from runner.config.cluster import load_cluster
     from runner.config.ray_job import cluster_of_job, lasting
 
-    given = {"workers": workers, "storage": storage, "address": address}
+    given = {"workers": workers, "storage": storage, "address": address or cluster_of_job()}
     profile = load_cluster(file, {key: value for key, value in given.items() if value is not None})
     folder = profile.storage if "storage" in profile.model_fields_set else kept
-    place = {"address": profile.address or cluster_of_job(), "storage": lasting(folder)}
-    return profile.model_copy(update=place)
+    return profile.model_copy(update={"storage": lasting(folder)})

@@ -36,6 +36,9 @@ def search(
         str | None, typer.Option("--time-budget", metavar="TIME", help="Time after which no more is trained: 2h, 90m.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the search of this name.")] = False,
+    retry: Annotated[
+        bool, typer.Option("--retry", help="Go on with the search of this name, or start it if there is none.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be tried, and end.")] = False,
     cluster: ClusterFile = None,
     address: Address = None,
@@ -60,7 +63,8 @@ def search(
         data_to_train_on(space.job)
     else:
         check_for_elsewhere(space.job)
-    _run(space, profile, Path(profile.storage), resume=resume)
+    storage_folder = Path(profile.storage)
+    _run(space, profile, storage_folder, resume=resume or (retry and _is_there(storage_folder, space)))
 
 
 def _named_space(file: Path | None, overrides: list[str], options: "dict[str, str | int | float]") -> "Space":
@@ -84,6 +88,14 @@ def _run(space: "Space", profile: "Cluster", storage: Path, *, resume: bool) -> 
     if outcome.ending in ("SIGTERM", "SIGINT"):
         kind = Interrupted if outcome.ending == "SIGINT" else Stopped
         raise kind("stopped, everything measured is kept", str(outcome.folder.root), "go on with --resume")
+
+
+def _is_there(storage: Path, space: "Space") -> bool:
+    """Whether a search stands under the name, finished or not."""
+    from runner.runs.folder import RunFolder
+    from runner.search.folder import SearchFolder
+
+    return SearchFolder(RunFolder.at(storage, space.search.name).root).search_file.is_file()
 
 
 def described(space: "Space") -> str:

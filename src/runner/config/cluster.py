@@ -19,7 +19,8 @@ class Cluster(Section):
     """How many workers, what each gets, on which Ray cluster, and where runs are kept."""
 
     address: Annotated[StrictStr, Field(min_length=1)] | None = Field(
-        default=None, description="host:port of a running Ray cluster; null starts Ray on this machine."
+        default=None,
+        description="host:port of a running Ray cluster; null starts Ray here. A Ray job joins the one that runs it.",
     )
     workers: Count = Field(default=1, description="Processes that train together, each with its own copy of the model.")
     cpus_per_worker: Count | None = Field(

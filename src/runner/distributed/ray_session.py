@@ -90,8 +90,8 @@ def share_out(cluster: Cluster, nodes: Sequence[Mapping[str, float]]) -> Resourc
             return Resources(cluster.workers, cpus, gpus)
     raise DoesNotFit(
         f"{cluster.workers} workers of {cluster.cpus_per_worker or 1} CPUs and {gpus:g} GPUs are asked, "
-        f"Ray has {_described(nodes)}",
-        f"cluster.address {cluster.address or 'local'}",
+        f"Ray has {node_words(nodes)}",
+        "the cluster file or --workers",
         "ask for fewer workers or for less each, or add nodes",
     )
 
@@ -102,7 +102,7 @@ def _room(node: Mapping[str, float], cpus: int, gpus: float) -> int:
     return min(by_cpu, int(node.get("GPU", 0.0) / gpus)) if gpus else by_cpu
 
 
-def _described(nodes: Sequence[Mapping[str, float]]) -> str:
+def node_words(nodes: Sequence[Mapping[str, float]]) -> str:
     """Resources of all nodes, equal ones counted: ``2 nodes of 8 CPUs and 1 GPUs``."""
     kinds = Counter((int(node.get("CPU", 0.0)), node.get("GPU", 0.0)) for node in nodes)
     parts = [
