@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 import typer
 
@@ -15,10 +15,15 @@ from runner.cli.options import RUNS, Storage
 from runner.errors import UserError
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from runner.config.job import Job
+    from runner.evaluation.generation import AnswerEncoder, Sampling
     from runner.evaluation.uses import Turn, UseName
     from runner.report.style import Style
     from runner.runs import RunFolder
+
+Answering: TypeAlias = Literal["final", "best", "base"]
 
 BLOCK = '"""'
 HINTS = f"Enter sends; {BLOCK} begins and ends several lines; Ctrl-C stops an answer; Ctrl-D ends."
@@ -30,9 +35,7 @@ def generate(
         Literal["tutor", "reviewer", "debugger"] | None,
         typer.Option("--as", help="Put a ready instruction before what is asked."),
     ] = None,
-    weights: Annotated[
-        Literal["final", "best", "base"], typer.Option(help="Which weights answer; base: the untuned model.")
-    ] = "final",
+    weights: Annotated[Answering, typer.Option(help="Which weights answer; base: the untuned model.")] = "final",
     max_new_tokens: Annotated[
         int | None,
         typer.Option(metavar="N", min=1, help="Longest answer; as long as a training document when left out."),
@@ -67,9 +70,9 @@ def generate(
 class Answerer:
     """A model that is ready to answer, with at most ``limit`` tokens."""
 
-    model: Any
-    encoder: Any
-    sampling: Any
+    model: "nn.Module"
+    encoder: "AnswerEncoder"
+    sampling: "Sampling"
     limit: int
     positions: int  # that the model has; 0: no limit
 
@@ -89,7 +92,7 @@ class Answerer:
         yield from stream(self.model, self.encoder, prompt, sampling=self.sampling, max_new_tokens=limit)
 
 
-def _loaded(job: "Job", folder: "RunFolder", weights: str, sampling: Any, limit: int | None) -> Answerer:
+def _loaded(job: "Job", folder: "RunFolder", weights: Answering, sampling: "Sampling", limit: int | None) -> Answerer:
     """The model of the run, with a line on standard error while it loads."""
     from runner.cli.ticker import Ticker
 
@@ -104,7 +107,7 @@ def _loaded(job: "Job", folder: "RunFolder", weights: str, sampling: Any, limit:
     if weights == "base":
         model, encoder = load_untuned(job, best_device()), load_encoder(job.model)
     else:
-        loaded = load_for_inference(job, folder, "best" if weights == "best" else "final", best_device())
+        loaded = load_for_inference(job, folder, weights, best_device())
         model, encoder = loaded.model, loaded.encoder
     ticker.clear()
     return Answerer(model, encoder, sampling, limit or job.data.max_length, read_positions(job.model))
