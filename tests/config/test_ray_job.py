@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from runner.cli.options import named_cluster
+from runner.cli.options import kept_in, named_cluster
 from runner.config.ray_job import CLUSTER, JOB_CONFIG
 
 
@@ -25,6 +25,12 @@ def test_a_ray_job_joins_its_cluster_and_keeps_runs_where_they_last(job: Path) -
     assert named_cluster(None, None, "/shared/runs").storage == "/shared/runs"
 
 
+def test_commands_of_a_ray_job_look_for_runs_where_it_keeps_them(job: Path) -> None:
+    for storage in (None, "here/runs", "/shared/runs"):
+        assert str(kept_in(storage)) == named_cluster(None, None, storage).storage
+    assert kept_in(None, "searches") == job / "searches"
+
+
 def test_a_profile_made_to_join_from_elsewhere_serves_a_job_too(job: Path) -> None:
     file = job / "profile.yaml"
     file.write_text("address: 10.0.0.3:6379\nstorage: /mnt/runs\n")
@@ -38,3 +44,5 @@ def test_elsewhere_nothing_is_joined_and_runs_lie_in_the_working_directory(monke
     monkeypatch.setenv(CLUSTER, "10.0.0.1:6379")  # a cluster left over is not joined
     profile = named_cluster(None, None, None, kept="searches")
     assert (profile.address, profile.storage) == (None, "searches")
+    assert kept_in(None) == Path("runs")
+    assert kept_in("~/runs") == Path.home() / "runs"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from runner.cli.options import CACHE, RUNS, Storage
+from runner.cli.options import CACHE, Storage, kept_in
 
 if TYPE_CHECKING:
     from runner.cli.checks import Check
@@ -23,7 +23,7 @@ def doctor(storage: Storage = None) -> None:
     Versions, devices, quantization, disk, hub, Ray.  Ends with 1 when a check fails.
     """
     failed = 0
-    for check in _checks(Path(storage or RUNS)):
+    for check in _checks(kept_in(storage)):
         failed += check.verdict == "fail"
         typer.echo(f"{check.verdict:5} {check.name:{WIDTH}} {check.found}")
         if check.remedy:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 import typer
 
-from runner.cli.options import CACHE, RUNS, Storage
+from runner.cli.options import CACHE, Storage, kept_in
 from runner.errors import UserError
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def export(
     """
     from runner.runs import load_run
 
-    loaded = load_run(Path(storage or RUNS).expanduser(), run)
+    loaded = load_run(kept_in(storage), run)
     subject = _subject(loaded, weights, dtype)
     request = Request(form or subject.forms[0], to, force, _words(loaded.folder, weights, dtype))
     target = _target(subject, request)

@@ -6,12 +6,11 @@ The prompts are in ``runner.evaluation.uses``, the tokens made in ``runner.evalu
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 import typer
 
-from runner.cli.options import RUNS, Storage
+from runner.cli.options import Storage, kept_in
 from runner.errors import UserError
 
 if TYPE_CHECKING:
@@ -58,7 +57,7 @@ def generate(
     from runner.runs import load_run
 
     sampling = Sampling(temperature=temperature, seed=seed)
-    folder = load_run(Path(storage or RUNS).expanduser(), run).folder
+    folder = load_run(kept_in(storage), run).folder
     answerer = _loaded(load_job(folder.job_file), folder, weights, sampling, max_new_tokens)
     if chatting:
         _chat(answerer, use)

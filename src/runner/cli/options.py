@@ -37,6 +37,13 @@ Storage: TypeAlias = Annotated[
 ]
 
 
+def kept_in(storage: str | None, kept: str = RUNS) -> Path:
+    """The folder in which to look for runs: ``kept`` when nobody names one; in a Ray job where its runs last."""
+    from runner.config.ray_job import lasting
+
+    return Path(lasting(storage or kept)).expanduser()
+
+
 def named_job(file: Path | None, overrides: list[str] | None, name: str | None = None) -> "Job":
     """The checked job of the command line, warned of on standard error; ``UserError`` for what is wrong with it."""
     from runner.config.ignored import ignored_settings

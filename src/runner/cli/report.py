@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from runner.cli.options import RUNS, Storage
+from runner.cli.options import RUNS, Storage, kept_in
 from runner.cli.search import SEARCHES
 from runner.errors import UserError
 
@@ -68,7 +68,7 @@ def compare(
     from runner.report.compare_page import write_compare_page
     from runner.runs import load_run
 
-    root = Path(storage or RUNS).expanduser()
+    root = kept_in(storage)
     names = tuple(dict.fromkeys(runs))
     pages = [page_of(load_run(root, name)) for name in names]
     own = root / f"compare-{'-'.join(names)[:LONGEST_NAME]}.html"
@@ -106,8 +106,7 @@ def _found(name: str, storage: str | None) -> "tuple[list[RunFolder], list[RunFo
     """The run and the search of this name, those that there are."""
     from runner.runs import RunFolder
 
-    kept = (storage, storage) if storage is not None else (RUNS, SEARCHES)
-    run, search = (RunFolder.at(Path(place).expanduser(), name) for place in kept)
+    run, search = (RunFolder.at(kept_in(storage, kept), name) for kept in (RUNS, SEARCHES))
     is_search = (search.root / SEARCH_FILE).is_file()
     is_run = run.job_file.is_file() and not (run.root / SEARCH_FILE).is_file()
     return ([run] if is_run else []), ([search] if is_search else [])

@@ -4,12 +4,11 @@ Reading runs is ``runner.runs``'s, drawing them ``runner.report``'s.
 """
 
 import textwrap
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from runner.cli.options import RUNS, Storage
+from runner.cli.options import Storage, kept_in
 from runner.cli.train import show_run
 
 if TYPE_CHECKING:
@@ -22,7 +21,7 @@ def runs(storage: Storage = None) -> None:
     """List the runs, the last changed first."""
     from runner.runs.listing import list_runs
 
-    folder = Path(storage or RUNS).expanduser()
+    folder = kept_in(storage)
     found = list_runs(folder)
     if not found:
         typer.echo(f"no runs in {folder.absolute()}; start one with: runner train")
@@ -46,4 +45,4 @@ def show(
     storage: Storage = None,
 ) -> None:
     """Show one run, its losses and where its results lie."""
-    show_run(Path(storage or RUNS).expanduser(), run)
+    show_run(kept_in(storage), run)
