@@ -4,17 +4,15 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
+from processes import end, kill_driver, start, wait_for
 from runner.runs import read_metrics
 from runner.search.journal import read_journal, study_in
 from runner.search.records import Study
@@ -45,7 +43,7 @@ SEARCH = {
 ROUNDING = 1e-5  # nats: a rank below the largest is multiplied with rows of zeros, in another order of sums
 
 
-def start(storage: Path, home: Path, *words: str) -> "subprocess.Popen[str]":
+def search(storage: Path, home: Path, *words: str) -> "subprocess.Popen[str]":
     file = home / "search.yaml"
     file.write_text(json.dumps(SEARCH))
     return run(home, "search", str(file), "--storage", str(storage), *words)
@@ -55,17 +53,7 @@ def run(home: Path, *words: str) -> "subprocess.Popen[str]":
     """One thread a trial: two of them wait for each other while another program has the second core."""
     profile = home / "cluster.yaml"
     profile.write_text("cpus_per_worker: 1\n")
-    command = [sys.executable, "-m", "runner", *words, "--cluster", str(profile)]
-    environment = {**os.environ, "HOME": str(home)}
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, start_new_session=True
-    )
-
-
-def end(process: "subprocess.Popen[str]", code: int) -> str:
-    output, _ = process.communicate(timeout=400)
-    assert process.returncode == code, output
-    return output
+    return start(home, *words, "--cluster", str(profile), own_group=True)
 
 
 def study(storage: Path) -> Study:
@@ -92,24 +80,11 @@ def measurements(storage: Path) -> int:
     return sum(event["kind"] == "rung" for event in read_journal(storage / "tiny" / "journal.jsonl"))
 
 
-def wait_for(condition: Callable[[], bool], process: "subprocess.Popen[str]", timeout_s: float = 200.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("home")
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory, home: Path) -> Path:
     """The storage of a search that was left alone."""
     storage = tmp_path_factory.mktemp("whole")
-    output = end(start(storage, home), 0)
+    output = end(search(storage, home), 0)
     assert "tiny  finished: 4 of 4 trials" in output
     assert "next      runner train" in output
     for word in ("Tune", "ray::", "Traceback", "WARNING"):
@@ -130,23 +105,17 @@ def test_every_trial_measured_and_the_repeats_of_the_best_two(whole: Path) -> No
 def test_killed_and_resumed_gives_the_same_answer_and_runs_nothing_finished_again(
     whole: Path, home: Path, tmp_path: Path
 ) -> None:
-    process = start(tmp_path, home)
+    process = search(tmp_path, home)
     wait_for(lambda: measurements(tmp_path) >= 4, process)
-    family = psutil.Process(process.pid).children(recursive=True)
-    trials = [member for member in family if "SearchTrainable" in " ".join(member.cmdline())]
-    process.kill()
-    process.wait()
-    assert trials
-    _, alive = psutil.wait_procs(trials, timeout=30)
-    assert not alive, "a trial outlived the driver"
+    kill_driver(process, "SearchTrainable")
     before = study(tmp_path)
     ended = {trial.number for trial in before.trials if trial.ending}
     assert ended
     assert len(ended) < 4
-    output = end(start(tmp_path, home), 2)
+    output = end(search(tmp_path, home), 2)
     assert "the search tiny is unfinished" in output
     assert "--resume" in output
-    end(start(tmp_path, home, "--resume"), 0)
+    end(search(tmp_path, home, "--resume"), 0)
     assert study(tmp_path) == study(whole)
     assert answer(tmp_path) == answer(whole)
     events = read_journal(tmp_path / "tiny" / "journal.jsonl")
@@ -166,7 +135,7 @@ def test_the_best_job_trained_gives_the_loss_that_the_search_told(whole: Path, h
 
 @pytest.mark.long
 def test_ctrl_c_leaves_an_answer_and_typing_on_finishes(whole: Path, home: Path, tmp_path: Path) -> None:
-    process = start(tmp_path, home)
+    process = search(tmp_path, home)
     wait_for(lambda: measurements(tmp_path) >= 2, process)
     asked = time.monotonic()
     process.send_signal(signal.SIGINT)
@@ -175,19 +144,19 @@ def test_ctrl_c_leaves_an_answer_and_typing_on_finishes(whole: Path, home: Path,
     assert "go on with --resume" in output
     assert (tmp_path / "tiny" / "best.yaml").is_file()
     assert (tmp_path / "tiny" / "search.html").is_file()
-    stopped = start(tmp_path, home, "--resume")
+    stopped = search(tmp_path, home, "--resume")
     before = measurements(tmp_path)
     wait_for(lambda: measurements(tmp_path) > before, stopped)
     stopped.send_signal(signal.SIGTERM)
     end(stopped, 75)
-    end(start(tmp_path, home, "--resume"), 0)
+    end(search(tmp_path, home, "--resume"), 0)
     assert study(tmp_path) == study(whole)
 
 
 def test_a_signal_to_the_whole_group_ends_ray_and_still_leaves_an_answer(
     whole: Path, home: Path, tmp_path: Path
 ) -> None:
-    process = start(tmp_path, home)
+    process = search(tmp_path, home)
     wait_for(lambda: measurements(tmp_path) >= 2, process)
     asked = time.monotonic()
     os.killpg(process.pid, signal.SIGTERM)
@@ -196,12 +165,12 @@ def test_a_signal_to_the_whole_group_ends_ray_and_still_leaves_an_answer(
     assert time.monotonic() - asked < wait_for_end
     assert "go on with --resume" in output
     assert (tmp_path / "tiny" / "best.yaml").is_file()
-    end(start(tmp_path, home, "--resume"), 0)
+    end(search(tmp_path, home, "--resume"), 0)
     assert study(tmp_path) == study(whole)
 
 
 def test_a_finished_search_typed_again_tells_its_answer_and_trains_nothing(whole: Path, home: Path) -> None:
     before = (whole / "tiny" / "journal.jsonl").read_bytes()
-    output = end(start(whole, home), 0)
+    output = end(search(whole, home), 0)
     assert "tiny  finished before: 4 of 4 trials" in output
     assert (whole / "tiny" / "journal.jsonl").read_bytes() == before

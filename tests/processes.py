@@ -1,0 +1,57 @@
+"""`runner` in a process of its own, as a user types it: started, waited for, killed, ended."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+END_S, WAIT_S, ORPHAN_S = 400.0, 200.0, 30.0
+
+
+def start(home: Path, *words: str, own_group: bool = False, **environment: str) -> "subprocess.Popen[str]":
+    """``runner`` with ``words`` and a ``home`` that only tests use; in a process group of its own if asked."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "runner", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "HOME": str(home), **environment},
+        start_new_session=own_group,
+    )
+
+
+def end(process: "subprocess.Popen[str]", code: int) -> str:
+    """Everything that ``process`` said until it ended, with exit ``code``."""
+    output, _ = process.communicate(timeout=END_S)
+    assert process.returncode == code, output
+    return output
+
+
+def wait_for(condition: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
+    """Come back when ``condition`` holds; ``process`` must still run then."""
+    deadline = time.monotonic() + WAIT_S
+    while not condition():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def workers_of(process: "subprocess.Popen[str]", kind: str) -> list[psutil.Process]:
+    """The processes under ``process`` whose command line names ``kind``; there is at least one."""
+    family = psutil.Process(process.pid).children(recursive=True)
+    found = [member for member in family if kind in " ".join(member.cmdline())]
+    assert found, f"no {kind} runs"
+    return found
+
+
+def kill_driver(process: "subprocess.Popen[str]", kind: str) -> None:
+    """``kill -9`` of ``process`` alone; its workers of ``kind`` must end by themselves."""
+    workers = workers_of(process, kind)
+    process.kill()
+    process.wait()
+    _, alive = psutil.wait_procs(workers, timeout=ORPHAN_S)
+    assert not alive, f"a {kind} outlived the driver"
