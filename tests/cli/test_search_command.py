@@ -140,6 +140,18 @@ def test_a_search_stopped_before_its_first_loss_says_so(
     assert not (tmp_path / "demo" / "best.yaml").exists()
 
 
+def test_a_retry_starts_a_search_and_goes_on_with_one_that_is_there(
+    capsys: pytest.CaptureFixture[str], searched: dict[str, Any], tmp_path: Path
+) -> None:
+    words = ("search", "--retry", "--storage", str(tmp_path))
+    searched.update(ending="SIGTERM", rungs=5)
+    assert typed(capsys, *words)[0] == 75
+    assert not searched["request"].resume
+    searched["ending"] = "finished"
+    assert typed(capsys, *words)[0] == 0
+    assert searched["request"].resume
+
+
 def test_faults_of_a_search_file_end_before_anything_starts(
     capsys: pytest.CaptureFixture[str], searched: dict[str, Any], tmp_path: Path
 ) -> None:
