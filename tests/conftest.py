@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -11,6 +12,9 @@ from torch import nn
 
 from runner.data.shards import Pack
 from runner.runs import RunFolder
+
+if TYPE_CHECKING:
+    from transformers import Starcoder2Config
 
 torch.set_num_threads(1)
 
@@ -120,6 +124,24 @@ def _tiny(model_type: str, **changes: object) -> nn.Module:
     config = AutoConfig.for_model(model_type, **{**values, **changes})
     model: nn.Module = AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation="sdpa")
     return model
+
+
+def starcoder2_3b() -> "Starcoder2Config":
+    """The published configuration of StarCoder2-3B; no weights."""
+    from transformers import Starcoder2Config
+
+    return Starcoder2Config(
+        vocab_size=49152,
+        hidden_size=3072,
+        intermediate_size=12288,
+        num_hidden_layers=30,
+        num_attention_heads=24,
+        num_key_value_heads=2,
+        max_position_embeddings=16384,
+        sliding_window=4096,
+        bos_token_id=0,
+        eos_token_id=0,
+    )
 
 
 def pack_of(lengths: Sequence[int], *, capacity: int, seed: int = 0) -> Pack:

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, Starcoder2Config
+from transformers import AutoModelForCausalLM
 
-from conftest import tiny_starcoder2
+from conftest import starcoder2_3b, tiny_starcoder2
 from runner.config.job import Lora
 from runner.errors import UserError
 from runner.model.adapter import add_adapter, resolve_targets, save_adapter
@@ -14,16 +14,8 @@ from runner.train.weights import FlatWeights
 
 
 def test_starcoder2_3b_has_23_8_million_trainable_weights_at_rank_16() -> None:
-    config = Starcoder2Config(
-        vocab_size=49152,
-        hidden_size=3072,
-        intermediate_size=12288,
-        num_hidden_layers=30,
-        num_attention_heads=24,
-        num_key_value_heads=2,
-    )
     with torch.device("meta"):
-        base = AutoModelForCausalLM.from_config(config).requires_grad_(False)
+        base = AutoModelForCausalLM.from_config(starcoder2_3b()).requires_grad_(False)
         model = add_adapter(base, Lora(rank=16), dtype=torch.bfloat16, seed=0)
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     # per layer: q and o (3072+3072), k and v (3072+256), c_fc and c_proj (3072+12288), each x 16

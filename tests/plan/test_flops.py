@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from conftest import tiny_starcoder2
+from conftest import starcoder2_3b, tiny_starcoder2
 from runner.config.job import Job, Lora, Model
 from runner.model.adapter import add_adapter
 from runner.plan import read_geometry
@@ -17,33 +17,18 @@ LENGTH = 48
 
 
 @pytest.fixture(scope="module")
-def starcoder2_3b(tmp_path_factory: pytest.TempPathFactory) -> Job:
+def published(tmp_path_factory: pytest.TempPathFactory) -> Job:
     """The job of the published configuration, rank 16."""
-    from transformers import Starcoder2Config
-
     folder = tmp_path_factory.mktemp("3b")
-    Starcoder2Config(
-        vocab_size=49152,
-        hidden_size=3072,
-        intermediate_size=12288,
-        num_hidden_layers=30,
-        num_attention_heads=24,
-        num_key_value_heads=2,
-        max_position_embeddings=16384,
-        sliding_window=4096,
-        bos_token_id=0,
-        eos_token_id=0,
-    ).save_pretrained(folder)
+    starcoder2_3b().save_pretrained(folder)
     return Job(model=Model(id=str(folder)), lora=Lora(rank=16))
 
 
 @pytest.mark.parametrize(("length", "giga"), [(2048, 13.6), (4096, 14.9)])
-def test_starcoder2_3b_takes_the_flops_a_token_that_are_known_of_it(
-    starcoder2_3b: Job, length: int, giga: float
-) -> None:
-    geometry, windows = read_geometry(starcoder2_3b), read_windows(starcoder2_3b.model)
+def test_starcoder2_3b_takes_the_flops_a_token_that_are_known_of_it(published: Job, length: int, giga: float) -> None:
+    geometry, windows = read_geometry(published), read_windows(published.model)
     assert windows == (4096,) * 30
-    flops = flops_a_token(starcoder2_3b, geometry, [length] * 2, windows)
+    flops = flops_a_token(published, geometry, [length] * 2, windows)
     assert flops / 1e9 == pytest.approx(giga, rel=0.01)
 
 
