@@ -2,14 +2,13 @@
 
 import os
 import secrets
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,12 +76,21 @@ def _started(words: list[str], environment: dict[str, str], log: Path) -> Iterat
         yield
     finally:
         family = psutil.Process(process.pid).children(recursive=True)
-        process.send_signal(signal.SIGTERM)
-        _, alive = psutil.wait_procs(family, timeout=10)
-        for member in alive:
-            member.kill()
         process.kill()
+        for member in family:
+            with suppress(psutil.NoSuchProcess):
+                member.kill()
         process.wait()
+        deadline = time.monotonic() + 10
+        while not all(map(_gone, family)) and time.monotonic() < deadline:
+            time.sleep(0.05)
+
+
+def _gone(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() == psutil.STATUS_ZOMBIE)  # not every first process of a container buries orphans
+    except psutil.NoSuchProcess:
+        return True
 
 
 def _await_nodes(server: JobServer, count: int) -> None:

@@ -1,4 +1,4 @@
-"""Jobs on a real Ray cluster with token authentication, by Ray's own command and by ours: failing, stopped, going on."""
+"""Jobs on a real Ray cluster with token authentication, by Ray's command and by ours: failing, stopped, going on."""
 
 import subprocess
 import time
