@@ -13,7 +13,8 @@ import pytest
 import runner.cli.submissions
 from fake_job_server import TOKEN, FakeCluster
 from runner.distributed import submission
-from runner.distributed.job_server import ADDRESSES, TOKEN_PATH, JobServer, Token, crosses_network_open
+from runner.distributed.job_server import CLUSTER, SERVER, TOKEN_PATH, JobServer, Token, connect, crosses_network_open
+from runner.errors import UserError
 from typed import typed
 
 Shown = pytest.CaptureFixture[str]
@@ -37,7 +38,7 @@ def speaking(words: bytes) -> Iterator[int]:
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home folder without a token."""
-    for name in (*ADDRESSES, TOKEN_PATH, "RAY_AUTH_TOKEN", "RAY_AUTH_MODE"):
+    for name in (SERVER, CLUSTER, TOKEN_PATH, "RAY_AUTH_TOKEN", "RAY_AUTH_MODE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     return tmp_path
@@ -154,6 +155,18 @@ def test_a_token_goes_only_to_a_server_that_asks_for_it(cluster: FakeCluster, ca
     code, _, err = typed(capsys, "status")
     assert (code, "takes jobs from anyone" in err) == (0, True)
     assert {given for _, _, given in cluster.asked} == {""}
+
+
+def test_the_clusters_own_address_is_taken_only_when_it_is_the_dashboards(
+    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(SERVER)
+    monkeypatch.setenv(CLUSTER, f"http://{cluster.address}")
+    assert connect(None).url == f"http://{cluster.address}"
+    monkeypatch.setenv(CLUSTER, cluster.address)
+    monkeypatch.setattr("runner.distributed.job_server.DEFAULT", "http://127.0.0.1:9")
+    with pytest.raises(UserError, match="where none is named"):
+        connect(None)
 
 
 def test_nothing_there_no_http_silence_and_another_server_are_told_at_once(

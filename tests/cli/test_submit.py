@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fake_job_server import TOKEN, FakeCluster
-from runner.distributed.job_server import ADDRESSES, TOKEN_PATH
+from runner.distributed.job_server import CLUSTER, SERVER, TOKEN_PATH
 from typed import typed
 
 CANARY = "canary-that-must-not-travel"
@@ -31,7 +31,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (work / "runs" / "large").write_bytes(b"0" * 5000)
     (home / ".ray").mkdir(parents=True)
     (home / ".ray" / "auth_token").write_text(f"{TOKEN}\n")
-    for name in (*ADDRESSES, TOKEN_PATH, "RAY_AUTH_TOKEN", "RAY_AUTH_MODE"):
+    for name in (SERVER, CLUSTER, TOKEN_PATH, "RAY_AUTH_TOKEN", "RAY_AUTH_MODE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.chdir(work)

@@ -24,7 +24,8 @@ REFUSED = (401, 403)
 TOKEN = "RAY_AUTH_TOKEN"
 TOKEN_PATH = "RAY_AUTH_TOKEN_PATH"
 TOKEN_FILE = Path("~/.ray/auth_token")
-ADDRESSES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
+SERVER = "RAY_API_SERVER_ADDRESS"
+CLUSTER = "RAY_ADDRESS"
 
 Status: TypeAlias = Literal["PENDING", "RUNNING", "STOPPED", "SUCCEEDED", "FAILED"]
 
@@ -177,7 +178,9 @@ def crosses_network_open(server: JobServer) -> bool:
 
 def _place(address: str | None) -> tuple[str, str]:
     """The server's URL, and who named it."""
-    named = [(address, "--address"), *((os.environ.get(name), name) for name in ADDRESSES)]
+    named = [(address, "--address"), (os.environ.get(SERVER), SERVER)]
+    cluster = os.environ.get(CLUSTER, "")  # on a cluster's machines it names what speaks no HTTP
+    named.append((cluster if "://" in cluster else None, CLUSTER))
     url, source = next(((text, source) for text, source in named if text), (DEFAULT, "where none is named"))
     url = (url if "://" in url else f"http://{url}").rstrip("/")
     try:
