@@ -31,15 +31,25 @@ class Head:
 
 
 @contextmanager
-def ray_cluster(folder: Path, *, nodes: int = 1, cpus: int = 2) -> Iterator[Head]:
-    """A cluster of ``nodes`` that have ``cpus`` each, with a token of its own; its files lie in ``folder``."""
+def ray_cluster(folder: Path, *, nodes: int = 1, cpus: int = 2, **variables: str) -> Iterator[Head]:
+    """A cluster of ``nodes`` that have ``cpus`` each, with a token of its own; its files lie in ``folder``.
+
+    ``variables`` are set in the environment of its machines.
+    """
     home, token = folder / "home", folder / "token"
     home.mkdir()
     token.touch(mode=0o600)
     token.write_text(secrets.token_hex(32))
     path = f"{BIN}{os.pathsep}{os.environ['PATH']}"
     user = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token), "PATH": path}
-    machine = {**os.environ, **user, "HOME": str(home), "OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
+    machine = {
+        **os.environ,
+        **user,
+        "HOME": str(home),
+        "OMP_NUM_THREADS": "1",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        **variables,
+    }
     port, dashboard, *agents = free_ports(2 + nodes)
     with ExitStack() as stack:
         sockets = stack.enter_context(tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True))

@@ -9,11 +9,13 @@ import pytest
 
 from processes import end, start
 from ray_head import BIN, Head, ray_cluster
+from runner.distributed.job_server import connect
 from runner.runs import read_metrics
 from typed import typed
 
 pytestmark = pytest.mark.slow
 STEPS = 40
+CANARY = "canary-that-must-not-be-kept"
 JOB = f"""\
 name: tiny
 data: {{id: builtin:questions, questions: 200, max_length: 256, validation_questions: 10}}
@@ -47,7 +49,7 @@ def used(head: Head, monkeypatch: pytest.MonkeyPatch) -> Head:
 
 @pytest.fixture
 def head(work: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Head]:
-    with ray_cluster(work.parent) as cluster:
+    with ray_cluster(work.parent, HF_TOKEN=CANARY, WANDB_API_KEY=CANARY) as cluster:
         yield used(cluster, monkeypatch)
 
 
@@ -100,6 +102,14 @@ def test_a_job_is_stopped_saves_is_submitted_again_and_ends_and_a_wrong_one_tell
     assert list(losses(run)) == list(range(1, STEPS + 1))
     assert any(record.get("name") == "resumed" for record in read_metrics(run / "metrics.jsonl"))
     assert typed(capsys, "status", "tiny")[1].splitlines()[0].endswith("succeeded, exit code 0")
+
+    token = Path(head.environment["RAY_AUTH_TOKEN_PATH"]).read_text()
+    told = repr(connect(None).submissions()) + "".join(typed(capsys, "logs", "by-hand", "--no-follow")[1:])
+    kept = [path.read_bytes() for path in run.rglob("*") if path.is_file()]
+    assert len(kept) > 5
+    for secret in (token, CANARY):
+        assert secret not in told + out
+        assert not any(secret.encode() in content for content in kept)
 
 
 @pytest.mark.long
