@@ -74,6 +74,7 @@ def run(running: Course, *, at_once: int = 1, rungs: int | None = None, order: S
         reached[task.name] = index + 1
         if not running.measured(task, rung(task, task.stop_steps[index])):
             tasks.remove(task)
+            del reached[task.name]
     return running.study
 
 

@@ -76,15 +76,14 @@ def test_a_dry_run_shows_space_and_cost_and_starts_nothing(
 ) -> None:
     fake_space(tmp_path)
     monkeypatch.chdir(tmp_path)
-    code, out, _ = typed(capsys, "search", "search.yaml", "--dry-run", "-o", "train.decay=0.1")
+    overrides = ["-o", "train.decay=0.1", "-o", "reduction_factor=3"]
+    code, out, _ = typed(capsys, "search", "search.yaml", "--dry-run", *overrides)
     assert (code, "request" in searched) == (0, False)
     assert "lora.rank              2, 4, 8" in out
     assert "train.learning_rate    0.001 to 0.03, on a logarithmic scale" in out
-    # trunk 144, decays 2 + 4 + 8 + 16
-    assert "trains 174 steps = 1.09 runs of 160; 4 runs, one to each stop step, would take 300" in out
-    assert "at most 12 x 174 + 0 x 160 = 2,088 steps of 2,048 tokens" in out
-    # rungs of 20, 22, 44 and 88 steps; halvings at 20 and 80: 20 + 22 / 3 + 44 / 3 + 88 / 9
-    assert "about 12 x 52 + 0 x 160 = 624 when one in 3 goes on" in out
+    # each from step 0: 12 x 20 + 4 x 80, and of 2 a trunk of 144 and decays of 16 and, at 40, 4
+    assert "trials: 12 to step 20, 4 to step 80, 2 to step 160; about 888 steps of 2,048 tokens = 5.5 runs" in out
+    assert "48 runs, one for each configuration and stop step, would take 12 x 300 = 3,600 steps" in out
     assert "stop.plateau and evaluation are off in trials" in out
     assert [path.name for path in tmp_path.iterdir()] == ["search.yaml"]
 

@@ -27,7 +27,7 @@ from runner.search.benchmark.plan import (
     runs_of,
 )
 from runner.search.benchmark.table import render
-from runner.search.journal import base_event, end_event, rung_event, trial_event
+from runner.search.journal import Journal, base_event, end_event, on_event, rung_event, trial_event
 from runner.search.records import Trial
 
 STOPS = (50, 100, 200)
@@ -167,6 +167,18 @@ def test_time_to_a_loss_counts_all_that_came_before(tmp_path: Path) -> None:
     assert reached_after(plan, 0.3) == pytest.approx(55 + 30)
     assert reached_after(plan, 0.2) == pytest.approx(55 + 30 + 15)
     assert reached_after(plan, 0.1) is None
+
+
+def test_time_to_a_loss_follows_the_order_in_which_trials_went_on(tmp_path: Path) -> None:
+    """Trial 0 takes 7.5 s to 50, trial 1 as long, then trial 0 from step 0 to 200 takes 30 s more."""
+    plan = plan_in(tmp_path)
+    trials = trial(0, [even(50, 0.5)]), trial(1, [even(50, 0.45)])
+    done(plan, "resident", 100.0, trials=trials)
+    with Journal(plan.root / "searches" / "resident" / "journal.jsonl") as journal:
+        journal.append(on_event(0, 200, anew=True))
+        journal.append(rung_event(0, even(200, 0.3)))
+    assert reached_after(plan, 0.45) == pytest.approx(55 + 15)
+    assert reached_after(plan, 0.3) == pytest.approx(55 + 15 + 30)
 
 
 def test_what_the_decay_gains_is_of_one_configuration(tmp_path: Path) -> None:

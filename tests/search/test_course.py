@@ -1,19 +1,24 @@
 """The course: stopped anywhere and gone on with it gives the same answer; nothing runs twice; what ends a search."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from runner.errors import TrainingFailed, UserError
 from runner.plan import Device
-from runner.search.course import Course, Task, best_trials, task_as_plain, task_of
+from runner.search.choice import best_trials
+from runner.search.course import Course, Task, task_as_plain, task_of
 from runner.search.journal import Journal, read_journal, study_in
-from runner.search.records import Study
+from runner.search.records import Study, Trial
 from search_fakes import course, run, rung, space, without_times
+
+STOP_STEPS = (20, 40, 80, 160)
 
 
 def whole(folder: Path, **changes: object) -> Study:
+    folder.mkdir(exist_ok=True)
     found = space(folder, **changes)
     with Journal(folder / "whole") as journal:
         return run(course(found, journal))
@@ -24,13 +29,90 @@ def test_a_search_ends_with_all_trials_and_the_repeats_of_the_best_two(tmp_path:
     assert [trial.number for trial in study.trials] == list(range(12))
     assert {trial.ending for trial in study.trials} == {"finished", "stopped"}
     assert all(len(trial.rungs) == 4 for trial in study.trials if trial.ending == "finished")
-    best = best_trials(study, lambda found: found.loss)[:2]
+    best = best_trials(study, "validation")[:2]
     expected = [(trial.number, seed, 160) for trial in best for seed in (18, 19, 20)]
     assert [(repeat.trial, repeat.seed, repeat.rung.stop_step) for repeat in study.repeats] == expected
 
 
+def reached(study: Study) -> Counter[int]:
+    return Counter(found.stop_step for trial in study.trials for found in trial.rungs)
+
+
+def measured_by(trial: Trial) -> set[int]:
+    return {found.stop_step for found in trial.rungs}
+
+
+@pytest.mark.parametrize(("trials", "at_once"), [(12, 1), (12, 3), (7, 2), (1, 1), (2, 1)])
+def test_as_many_go_on_as_was_told_beforehand_and_no_pair_is_measured_twice(
+    tmp_path: Path, trials: int, at_once: int
+) -> None:
+    found = space(tmp_path, trials=trials, reduction_factor=3)
+    with Journal(tmp_path / "j") as journal:
+        study = run(course(found, journal), at_once=at_once, order=(0, 1, 1, 0, 2))
+        events = journal.events
+    completed = best_trials(study, "validation")[:2]
+    others = replace(study, trials=tuple(trial for trial in study.trials if trial not in completed))
+    assert all(measured_by(trial) == set(STOP_STEPS) for trial in completed)
+    expected = {stop: max(0, count - len(completed)) for stop, count in found.reached().items()}
+    assert {stop: reached(others)[stop] for stop in expected} == expected
+    pairs = [(event["trial"], event["stop_step"]) for event in events if event["kind"] == "rung"]
+    assert len(set(pairs)) == len(pairs)
+
+
+def test_the_best_at_every_halving_step_went_on(tmp_path: Path) -> None:
+    """A late trial that beats those before it finds a place, however many went on from among worse ones."""
+    for seed in range(8):
+        study = whole(tmp_path / str(seed), reduction_factor=3, seed=seed, trials=11)
+        for stop_step in (20, 80):
+            there = [trial for trial in study.trials if stop_step in measured_by(trial)]
+            best = min(there, key=lambda trial: next(r.loss for r in trial.rungs if r.stop_step == stop_step))
+            assert any(stop > stop_step for stop in measured_by(best))
+
+
+def test_few_measure_more_than_the_halving_steps_and_their_own(tmp_path: Path) -> None:
+    studies = [whole(tmp_path / str(seed), reduction_factor=3, seed=seed) for seed in range(4)]
+    held_back = [trial for study in studies for trial in study.trials if trial.ending == "stopped"]
+    assert len(held_back) == 4 * 10
+    for trial in held_back:
+        assert measured_by(trial) <= {20, 80, trial.stop_step}
+        assert "may go on so far" in trial.why
+    assert any(40 in measured_by(trial) for trial in held_back)
+
+
+def test_a_trial_held_back_goes_on_from_step_0_and_its_costs_add_up(tmp_path: Path) -> None:
+    study = whole(tmp_path, trials=6)
+    events = read_journal(tmp_path / "whole")
+    anew = [event["trial"] for event in events if event["kind"] == "on" and event["anew"]]
+    assert anew
+    for number in anew:
+        own = [event for event in events if event["kind"] == "rung" and event["trial"] == number]
+        rungs = study.trials[number].rungs
+        assert [found.stop_step for found in rungs] == [event["stop_step"] for event in own]
+        totals = [found.trained_tokens for found in rungs]
+        assert totals == sorted(totals)
+        assert totals[-1] > own[-1]["trained_tokens"]
+
+
+def test_a_trial_that_ends_otherwise_while_it_completes_its_curve_is_left_as_it_is(tmp_path: Path) -> None:
+    running = course(space(tmp_path, trials=1, reduction_factor=3), Journal(tmp_path / "j"))
+    study = run(running, rungs=3)
+    assert [found.stop_step for found in study.trials[0].rungs] == [20, 80, 160]
+    task = running.next()
+    assert isinstance(task, Task)
+    assert task.stop_steps == (40,)
+    assert not running.is_over
+    running.ended(task, "diverged", "loss not finite")
+    assert running.next() == "over"
+    assert running.is_over
+
+
 @pytest.mark.parametrize(
-    "changes", [{"repeats": 1, "trials": 8}, {"sampler": "random", "scheduler": "none", "trials": 4}]
+    "changes",
+    [
+        {"repeats": 1, "trials": 8},
+        {"repeats": 1, "trials": 7, "reduction_factor": 3},
+        {"sampler": "random", "scheduler": "none", "trials": 4},
+    ],
 )
 def test_killed_after_any_measurement_and_gone_on_with_it_gives_the_same(
     tmp_path: Path, changes: dict[str, object]

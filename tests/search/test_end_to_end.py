@@ -76,6 +76,17 @@ def answer(storage: Path) -> dict[str, Any]:
     }
 
 
+def pairs_at_rest(found: Study) -> set[tuple[int, int]]:
+    """Trial and stop step of what was measured by trials that have ended or wait."""
+    return {(trial.number, rung.stop_step) for trial in found.trials if trial.ending for rung in trial.rungs}
+
+
+def went_on(storage: Path) -> list[tuple[int, int]]:
+    """The trials that went on after a wait, and how far; the last of them to complete the curve of the second best."""
+    events = read_journal(storage / "tiny" / "journal.jsonl")
+    return [(event["trial"], event["until"]) for event in events if event["kind"] == "on" and event["anew"]]
+
+
 def measurements(storage: Path) -> int:
     return sum(event["kind"] == "rung" for event in read_journal(storage / "tiny" / "journal.jsonl"))
 
@@ -96,7 +107,9 @@ def test_every_trial_measured_and_the_repeats_of_the_best_two(whole: Path) -> No
     found = study(whole)
     assert [trial.number for trial in found.trials] == [0, 1, 2, 3]
     assert {trial.ending for trial in found.trials} <= {"finished", "stopped"}
-    assert any(trial.ending == "finished" for trial in found.trials)
+    curves = [tuple(sorted(rung.stop_step for rung in trial.rungs)) for trial in found.trials]
+    assert sorted(curves) == [(5,), (5,), STOP_STEPS, STOP_STEPS]
+    assert sum(trial.ending == "finished" for trial in found.trials) == 2
     assert len(found.repeats) == 2
     assert len(found.question_tokens) == 10
     assert found.base_loss > min(rung.loss for trial in found.trials for rung in trial.rungs)
@@ -108,20 +121,25 @@ def test_killed_and_resumed_gives_the_same_answer_and_runs_nothing_finished_agai
     process = search(tmp_path, home)
     wait_for(lambda: measurements(tmp_path) >= 4, process)
     kill_driver(process, "SearchTrainable")
-    before = study(tmp_path)
-    ended = {trial.number for trial in before.trials if trial.ending}
-    assert ended
-    assert len(ended) < 4
+    at_rest = pairs_at_rest(study(tmp_path))
+    assert 0 < len({number for number, _ in at_rest}) < 4
     output = end(search(tmp_path, home), 2)
     assert "the search tiny is unfinished" in output
     assert "--resume" in output
+    completing = went_on(whole)[-1]
+    process = search(tmp_path, home, "--resume")
+    wait_for(lambda: completing in went_on(tmp_path), process)
+    kill_driver(process, "SearchTrainable")
+    before = study(tmp_path)
+    assert {trial.number: trial.ending for trial in before.trials}[completing[0]] is None
+    assert sum(trial.ending is not None for trial in before.trials) == 3
+    at_rest |= pairs_at_rest(before)
     end(search(tmp_path, home, "--resume"), 0)
     assert study(tmp_path) == study(whole)
     assert answer(tmp_path) == answer(whole)
     events = read_journal(tmp_path / "tiny" / "journal.jsonl")
-    measured = Counter(event["trial"] for event in events if event["kind"] == "rung")
-    assert all(measured[number] == len(before.trials[number].rungs) for number in ended)
-    assert not ended & {event["trial"] for event in events if event["kind"] == "again"}
+    measured = Counter((event["trial"], event["stop_step"]) for event in events if event["kind"] == "rung")
+    assert {measured[pair] for pair in at_rest} == {1}
 
 
 def test_the_best_job_trained_gives_the_loss_that_the_search_told(whole: Path, home: Path, tmp_path: Path) -> None:

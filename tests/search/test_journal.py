@@ -12,6 +12,7 @@ from runner.search.journal import (
     again_event,
     base_event,
     end_event,
+    on_event,
     read_journal,
     repeat_event,
     rung_event,
@@ -86,6 +87,24 @@ def test_a_trial_that_runs_again_loses_what_it_had() -> None:
     trials = study_in([*events()[:3], again_event(0)]).trials
     assert trials == (FIRST,)
     assert study_in([*events()[:3], again_event(0), rung_event(0, RUNG)]).trials[0].rungs == (RUNG,)
+
+
+def test_a_trial_that_goes_on_keeps_what_it_had_and_its_costs_add_up() -> None:
+    went_on = [*events()[:3], end_event(0, "stopped", "held back"), on_event(0, 40, anew=True)]
+    (trial,) = study_in(went_on).trials
+    assert (trial.rungs, trial.ending, trial.why, trial.until) == ((RUNG,), None, "", 40)
+    after = study_in([*went_on, rung_event(0, LATER)]).trials[0].rungs
+    assert after == (RUNG, replace(LATER, trained_tokens=200 + 400, seconds=4.0 + 8.0))
+    killed = study_in([*went_on, rung_event(0, LATER), again_event(0)]).trials[0]
+    assert killed.rungs == (RUNG,)
+    assert killed.until == 40
+    assert study_in([*went_on, rung_event(0, LATER), again_event(0), rung_event(0, LATER)]).trials[0].rungs == after
+
+
+def test_a_trial_that_goes_straight_on_counts_from_step_0_and_a_kill_takes_it_back_there() -> None:
+    straight = [*events()[:3], on_event(0, 40, anew=False), rung_event(0, LATER)]
+    assert study_in(straight).trials[0].rungs == (RUNG, LATER)
+    assert study_in([*straight, again_event(0)]).trials == (FIRST,)
 
 
 def test_a_missing_journal_is_an_empty_study(tmp_path: Path) -> None:

@@ -28,12 +28,13 @@ def test_table_shows_each_trial_its_values_its_step_and_its_loss() -> None:
         trial(1, [], ending="infeasible"),
         trial(2, [even(50, 0.4)], ending=None),
     )
-    text = live_table(study, replace(PROGRESS, steps={2: 77}), Style(100, unicode=True))
+    progress = replace(PROGRESS, steps={2: 77}, expected_tokens=2048 * 970)  # 150 steps took 22.5 s
+    text = live_table(study, progress, Style(100, unicode=True))
     assert text.splitlines() == [
-        "█░░░░░░░░░ 2 of 24 trials ended, 1:15 elapsed, about 2:38 left",
+        "██░░░░░░░░ 3 of 24 trials tried, 0 to the end, 1:15 elapsed, about 2:03 left",
         "",
         "trial  rank  learning rate     step    loss         lowest",
-        "   ★0     4          0.002  100/200  0.3000  0.3000 at 100  stopped",
+        "   ★0     4          0.002  100/200  0.3000  0.3000 at 100  held back",
         "    1     4          0.003        -                         does not fit",
         "    2     4          0.004   77/200  0.4000   0.4000 at 50  running",
         "",
@@ -69,21 +70,22 @@ def test_colours_add_nothing_but_colours() -> None:
 
 def test_nothing_measured_yet() -> None:
     text = live_table(study_of_trials(), PROGRESS, Style())
-    assert text.startswith("░░░░░░░░░░ 0 of 24 trials ended, 1:15 elapsed\n")
+    assert text.startswith("░░░░░░░░░░ 0 of 24 trials tried, 0 to the end, 1:15 elapsed\n")
     assert text.endswith("nothing measured yet")
     lost = study_of_trials(trial(0, [even(50, math.nan)], ending="diverged"))
     assert live_table(lost, PROGRESS, Style()).endswith("nothing measured yet")
 
 
-def test_time_left_is_the_mean_of_the_ended_trials_for_those_to_come() -> None:
-    """A trial of 200 steps took 30 s, one of 100 took 15 s, one took none: 15 s each; one runs for 7.5 s."""
+def test_time_left_is_what_the_rest_of_the_tokens_takes() -> None:
+    """350 of 1,000 steps took 52.5 s, 0.15 s each; a repeat takes 200."""
     ended = trial(0, [even(200, 0.3)]), trial(1, [even(100, 0.3)], ending="stopped"), trial(2, ending="infeasible")
     study = study_of_trials(*ended, trial(3, [even(50, 0.4)], ending=None))
-    assert seconds_left(study, replace(PROGRESS, trials=5)) == pytest.approx(2 * 15 - 7.5)
-    assert seconds_left(study, replace(PROGRESS, trials=5, at_once=2)) == pytest.approx((2 * 15 - 7.5) / 2)
-    assert seconds_left(study, replace(PROGRESS, trials=5, repeating=2)) == pytest.approx(2 * 15 - 7.5 + 2 * 30)
-    assert seconds_left(study_of_trials(trial(0, [even(50, 0.4)], ending=None)), PROGRESS) is None
-    assert seconds_left(study_of_trials(trial(0, ending="infeasible")), PROGRESS) is None
+    progress = replace(PROGRESS, trials=5, expected_tokens=2048 * 1000, repeat_tokens=2048 * 200)
+    assert seconds_left(study, progress) == pytest.approx(650 * 0.15)
+    assert seconds_left(study, replace(progress, at_once=2)) == pytest.approx(650 * 0.15 / 2)
+    assert seconds_left(study, replace(progress, repeating=2)) == pytest.approx(1050 * 0.15)
+    assert seconds_left(study, replace(progress, expected_tokens=2048)) == 0.0
+    assert seconds_left(study_of_trials(trial(0, ending="infeasible")), progress) is None
 
 
 def test_clock_is_read_at_a_glance() -> None:

@@ -52,7 +52,7 @@ def test_the_proposed_trial_is_told_its_own_stop_step_or_pruned(tmp_path: Path, 
 
 
 def test_a_trial_on_its_way_is_running_and_its_rungs_are_known(tmp_path: Path) -> None:
-    found = space(tmp_path)
+    found = space(tmp_path, scheduler="none")
     with Journal(tmp_path / "j") as journal:
         study = run(course(found, journal), rungs=2)
     trial = replace(study.trials[0], stop_step=160)

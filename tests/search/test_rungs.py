@@ -1,40 +1,55 @@
-"""Successive halving: which stop steps are rungs, and who goes on from them."""
+"""Successive halving: which stop steps are rungs, who goes on from them, and when."""
 
-from runner.search.rungs import Halving, halving_steps
+from runner.search.rungs import Standing, halving_steps, next_to_go_on, places, why_waits
 
 
 def test_rungs_lie_a_factor_apart_and_the_last_stop_step_is_none() -> None:
     assert halving_steps((250, 500, 750, 1000, 1250, 1500, 1800, 2175), 3) == (250, 750)
+    assert halving_steps((250, 500, 750, 1000, 1250, 1500, 1800, 2175), 2) == (250, 500, 1000)
     assert halving_steps((50, 100, 200), 2) == (50, 100)
     assert halving_steps((50,), 2) == ()
 
 
-def test_the_first_goes_on_and_later_ones_when_among_the_best_third() -> None:
-    halving = Halving((10,), 3)
-    losses = [2.0, 1.0, 3.0, 1.5, 0.5, 1.2, 0.9]
-    goes_on = []
+def test_one_in_so_many_goes_on_and_the_rest_is_filled_when_none_is_to_come() -> None:
+    assert [places(count, 3, closing=False) for count in range(8)] == [0, 0, 0, 1, 1, 1, 2, 2]
+    assert [places(count, 3, closing=True) for count in range(8)] == [0, 1, 1, 1, 2, 2, 2, 3]
+
+
+def gone_on(losses: list[float], factor: int) -> list[list[int]]:
+    """Who goes on after each of ``losses`` has come."""
+    there: list[Standing] = []
+    found = []
     for trial, loss in enumerate(losses):
-        halving.record(trial, 10, loss)
-        goes_on.append(not halving.why_stop(trial, 10))
-    # the best ceil(n / 3) of n: 1, 1, 1, 2, 2, 2, 3
-    assert goes_on == [True, True, False, True, True, False, True]
-    assert halving.why_stop(2, 10) == "at step 10 6 of 7 trials were better, the best 3 go on"
+        there.append(Standing(trial, loss, has_gone_on=False, waits=True))
+        went = []
+        while (number := next_to_go_on(there, factor, closing=False)) is not None:
+            there[number] = Standing(number, there[number].loss, has_gone_on=True, waits=False)
+            went.append(number)
+        found.append(went)
+    return found
 
 
-def test_other_steps_stop_nobody_and_equal_losses_go_on_together() -> None:
-    halving = Halving((10,), 3)
-    for trial in range(4):
-        halving.record(trial, 10, 1.0)
-        halving.record(trial, 20, float(trial))
-    assert [halving.why_stop(trial, step) for trial in range(4) for step in (10, 20)] == [""] * 8
+def test_the_best_that_waits_goes_on_when_there_is_a_place_for_it() -> None:
+    assert gone_on([2.0, 1.0, 3.0, 1.5, 0.5, 1.2, 0.9], 3) == [[], [], [1], [], [], [4], []]
 
 
-def test_a_trial_that_begins_anew_counts_once() -> None:
-    halving = Halving((10,), 2)
-    for trial, loss in enumerate((1.0, 2.0, 3.0)):
-        halving.record(trial, 10, loss)
-    halving.forget(0)
-    assert "1 of 2 trials were better, the best 1 go on" in halving.why_stop(2, 10)
-    halving.record(0, 10, 1.0)
-    halving.record(0, 10, 1.0)
-    assert "2 of 3 trials were better, the best 2 go on" in halving.why_stop(2, 10)
+def test_trials_that_get_better_and_better_do_not_all_go_on() -> None:
+    went = gone_on([1.0 - 0.01 * trial for trial in range(24)], 2)
+    assert sum(map(len, went)) == 12
+    assert went[-1] == [23]
+
+
+def test_equal_losses_go_on_in_the_order_of_their_numbers() -> None:
+    assert gone_on([1.0] * 4, 2) == [[], [0], [], [1]]
+
+
+def test_what_cannot_go_on_holds_no_place_and_is_not_chosen() -> None:
+    lost = Standing(0, 0.1, has_gone_on=False, waits=False)
+    there = [lost, Standing(1, 0.5, has_gone_on=False, waits=True)]
+    assert next_to_go_on(there, 2, closing=False) == 1
+    assert next_to_go_on([lost], 2, closing=True) is None
+
+
+def test_why_a_trial_waits_is_told() -> None:
+    there = [Standing(trial, float(trial), has_gone_on=trial == 0, waits=trial > 0) for trial in range(3)]
+    assert why_waits(there, 2, 1000, 2) == "of 3 at step 1,000 1 may go on so far, and 2 were better"

@@ -51,8 +51,17 @@ def test_every_stop_step_has_the_same_warm_up_and_its_own_decay(tmp_path: Path) 
     assert {(job.lora.rank if job.lora else 0, job.train.learning_rate) for job in jobs} == {(4, 2e-3)}
     assert [job.stop.plateau for job in jobs] == [None] * 4
     assert [job.validation.every for job in jobs] == [20, 40, 80, 100]
-    assert found.rung_steps(values) == (16 + 4, 16 + 8, 32 + 16, 64 + 32)
-    assert found.expected_steps(values) == 20 + (24 + 48) / 3 + 96 / 9  # one in three after 20 and after 80
+    assert found.pass_steps(values, (20, 40, 80, 160)) == 128 + 4 + 8 + 16 + 32
+    assert found.pass_steps(values, (80,)) == 80
+
+
+def test_the_steps_of_a_search_are_told_beforehand(tmp_path: Path) -> None:
+    values = {"lora.rank": 4, "train.learning_rate": 2e-3}
+    found = space(tmp_path, override={"train.warmup": 0.05, "train.decay": 0.2}, reduction_factor=3)
+    assert found.reached() == {20: 12, 80: 4, 160: 2}
+    assert found.expected_steps(values) == 12 * 20 + 4 * 80 + 2 * (160 + 8)  # the last two measure 40 as well
+    none = space(tmp_path, override={"train.warmup": 0.05, "train.decay": 0.2}, scheduler="none")
+    assert none.expected_steps(values) == 12 * (128 + 4 + 8 + 16 + 32)
 
 
 def test_a_trial_counts_no_solved_questions_but_its_answer_does(tmp_path: Path) -> None:
@@ -87,7 +96,7 @@ def test_values_that_exclude_each_other_are_told(tmp_path: Path) -> None:
     found = space(
         tmp_path, space={"train.schedule": {"choices": ["cosine", "constant"]}, "train.clip": {"choices": [1]}}
     )
-    assert sum(found.rung_steps({"train.schedule": "constant", "train.clip": 1})) == 160
+    assert found.pass_steps({"train.schedule": "constant", "train.clip": 1}, found.search.stop_steps) == 160
     with pytest.raises(UserError, match=r"lora\.rank"):
         found.configured({"lora.rank": 0})
 

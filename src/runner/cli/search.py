@@ -118,21 +118,16 @@ def described(space: "Space") -> str:
 
 def _cost(space: "Space", first: "dict[str, str | int | float | bool]") -> list[str]:
     """Steps with their formulas, for the first value of every range."""
-    search, tokens = space.search, space.job.train.tokens_per_step
-    each, last, repeats = sum(space.rung_steps(first)), search.stop_steps[-1], 2 * search.repeats
-    expected = space.expected_steps(first)
+    search, tokens, last = space.search, space.job.train.tokens_per_step, space.search.stop_steps[-1]
+    expected, runs = space.expected_steps(first), search.trials * len(search.stop_steps)
+    reached = ", ".join(f"{count:,} to step {stop:,}" for stop, count in space.reached().items())
     lines = [
-        f"a trial to the last stop step trains {each:,} steps = {each / last:.2f} runs of {last:,}; "
-        f"{len(search.stop_steps)} runs, one to each stop step, would take {sum(search.stop_steps):,}",
-        f"at most {search.trials} x {each:,} + {repeats} x {last:,} = {search.trials * each + repeats * last:,} steps "
-        f"of {tokens:,} tokens",
+        f"trials: {reached}; about {expected:,} steps of {tokens:,} tokens = {expected / last:.1f} runs of {last:,}",
+        f"{runs:,} runs, one for each configuration and stop step, would take "
+        f"{search.trials:,} x {sum(search.stop_steps):,} = {search.trials * sum(search.stop_steps):,} steps",
     ]
-    if search.scheduler == "asha":
-        mean = round(expected)
-        lines.append(
-            f"about {search.trials} x {mean:,} + {repeats} x {last:,} = {search.trials * mean + repeats * last:,} when "
-            f"one in {search.reduction_factor} goes on"
-        )
+    if search.repeats:
+        lines.append(f"then {2 * search.repeats} repeats of at most {last:,} steps")
     if search.time_budget_minutes is not None:
         lines.append(f"no step is trained after {search.time_budget_minutes:g} minutes")
     return lines

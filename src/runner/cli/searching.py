@@ -79,7 +79,7 @@ class Searching:
     def _progress(self, study: "Study", folder: "SearchFolder") -> "Progress":
         from runner.search.live import Progress
 
-        search, live = self._space.search, _live(folder)
+        search, live, tokens = self._space.search, _live(folder), self._space.job.train.tokens_per_step
         trials = {name: step for name, step in live.items() if "seed" not in name}
         return Progress(
             objective=search.objective,
@@ -90,6 +90,8 @@ class Searching:
             keys=tuple(search.space),
             steps={int(name.partition("-")[2]): step for name, step in trials.items()},
             repeating=max(0, 2 * search.repeats - len(study.repeats)),
+            expected_tokens=tokens * (self._space.expected_steps(study.trials[0].values) if study.trials else 0),
+            repeat_tokens=tokens * search.stop_steps[-1],
         )
 
     def _new_lines(self, study: "Study") -> list[str]:
@@ -104,8 +106,9 @@ class Searching:
                 if self._first_time(trial.number, rung.stop_step):
                     loss = loss_of(rung, self._space.search.objective)
                     lines.append(f"{told}  stop step {rung.stop_step:>6,}  loss {loss:.4f}")
-            if trial.ending and self._first_time(trial.number, trial.ending) and trial.ending != "finished":
-                lines.append(f"{told}  {trial.ending}: {trial.why}")
+            ending = f"{'held back' if trial.ending == 'stopped' else trial.ending}: {trial.why}"
+            if trial.ending and trial.ending != "finished" and self._first_time(trial.number, ending):
+                lines.append(f"{told}  {ending}")
         for repeat in study.repeats:
             if self._first_time(repeat.trial, f"seed {repeat.seed} {repeat.rung.stop_step}"):
                 loss = loss_of(repeat.rung, self._space.search.objective)

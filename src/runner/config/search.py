@@ -78,7 +78,7 @@ class Search(Section):
         default="asha", description="What stops trials early; none trains each to the last stop step."
     )
     reduction_factor: Annotated[StrictInt, Field(ge=2, le=16)] = Field(
-        default=3, description="asha: one trial in so many goes on from a rung; rungs lie so many times apart."
+        default=2, description="asha: one trial in so many goes on from a rung; rungs lie so many times apart."
     )
     trials: Count = Field(default=24, description="Configurations proposed, a count.")
     concurrency: Literal["auto"] | Count = Field(

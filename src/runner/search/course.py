@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from runner.errors import RunnerError, TrainingFailed, UserError
 from runner.runs import JSON
+from runner.search.choice import BEST, best_trials, goes_straight_on, to_complete, to_go_on, why_held_back
 from runner.search.costs import Costs, with_rank
 from runner.search.journal import (
     Journal,
@@ -18,17 +19,17 @@ from runner.search.journal import (
     again_event,
     base_event,
     end_event,
+    on_event,
     repeat_event,
     rung_event,
     trial_event,
 )
+from runner.search.legs import leg_ends, stops_due
 from runner.search.proposals import loss_of, propose
 from runner.search.records import Repeat, Rung, Study, Trial, TrialEnding
-from runner.search.rungs import Halving, halving_steps
 from runner.search.space import Space
 
 FAILURES = 3  # trials in a row that end in an error of the program after which the search ends
-REPEATED = 2  # best configurations that are trained again with other seeds
 
 
 @dataclass(frozen=True)
@@ -58,12 +59,6 @@ class Course:
         self._space, self._costs, self._journal, self._told = space, costs, journal, told
         self._reading = Reading(journal.events)
         self.study = self._reading.study()
-        search = space.search
-        steps = halving_steps(search.stop_steps, search.reduction_factor) if search.scheduler == "asha" else ()
-        self._halving = Halving(steps, search.reduction_factor)
-        for trial in self.study.trials:
-            for rung in trial.rungs if trial.ending else ():
-                self._halving.record(trial.number, rung.stop_step, self._loss(rung))
         self._again = [trial for trial in self.study.trials if trial.ending is None]
         self._running: dict[str, Task] = {}
         self._largest_rank = costs.largest_fitting(space.job, space.largest_rank)
@@ -72,22 +67,29 @@ class Course:
     def next(self) -> Task | Wait:
         """What to train now; ``wait`` when that depends on what still runs, ``over`` when nothing is left.
 
-        Unfinished trials of an earlier start come first, with the values they had.  A configuration that does not
-        fit ends here, without anything being loaded.
+        Unfinished trials of an earlier start come first, with the values they had; then those that may go on, the
+        furthest first; then new ones.  When all that were proposed are at rest the places left over are filled, and
+        the best two measure the stop steps that they have passed by.  A configuration that does not fit ends here,
+        without anything being loaded.
         """
         if self.failure is not None:
             return "over"
-        while self._again:
-            trial = self._again.pop(0)
-            self._note(again_event(trial.number))
-            return self._begun(trial)
-        while len(self.study.trials) < self._space.search.trials:
-            trial, why = self._proposed()
+        if self._again:
+            number = self._again.pop(0).number
+            self._note(again_event(number))
+            return self._begun(number)
+        search = self._space.search
+        if on := to_go_on(self.study, search, closing=False):
+            return self._gone_on(*on)
+        while len(self.study.trials) < search.trials:
+            number, why = self._proposed()
             if not why:
-                return self._begun(trial)
-            self._end(trial.number, "infeasible", why)
+                return self._begun(number)
+            self._end(number, "infeasible", why)
         if any(task.seed is None for task in self._running.values()):
             return "wait"
+        if on := to_go_on(self.study, search, closing=True) or to_complete(self.study, search):
+            return self._gone_on(*on)
         for trial, stop_step, seed in self._missing_repeats():
             task = self._task(trial, stop_step, seed)
             if task.name not in self._running:
@@ -98,8 +100,11 @@ class Course:
     @property
     def is_over(self) -> bool:
         """Whether everything has been run; asking begins nothing."""
-        left = self._again or self._running or len(self.study.trials) < self._space.search.trials
-        return not left and not self._missing_repeats()
+        search = self._space.search
+        if self._again or self._running or len(self.study.trials) < search.trials:
+            return False
+        going_on = to_go_on(self.study, search, closing=True) or to_complete(self.study, search)
+        return going_on is None and not self._missing_repeats()
 
     def based(self, base_loss: float, question_tokens: tuple[int, ...]) -> bool:
         """A base was loaded; False when its held-out questions are not those of the bases before."""
@@ -121,20 +126,15 @@ class Course:
             self._running.pop(task.name, None)
             return False
         self._note(rung_event(task.trial, rung))
-        self._halving.record(task.trial, rung.stop_step, self._loss(rung))
         if rung.stop_step == task.stop_steps[-1]:
             self._end(task.trial, "finished")
-        elif why := self._halving.why_stop(task.trial, rung.stop_step):
-            self._end(task.trial, "stopped", why)
-        else:
-            return True
-        self._failed_in_a_row = 0
-        return False
+            self._failed_in_a_row = 0
+            return False
+        return rung.stop_step < self.study.trials[task.trial].until or self._goes_straight_on(task.trial)
 
     def restarted(self, task: Task) -> None:
         """The process of ``task`` died and another begins it anew."""
         if task.seed is None and self.study.trials[task.trial].rungs:
-            self._halving.forget(task.trial)
             self._note(again_event(task.trial))
 
     def ended(self, task: Task, ending: TrialEnding, why: str, error: RunnerError | None = None) -> None:
@@ -154,26 +154,41 @@ class Course:
         """Whether ``task`` was begun and has not ended."""
         return task.name in self._running
 
-    def _proposed(self) -> tuple[Trial, str]:
-        """The next trial, and why it cannot be trained, if so."""
+    def _goes_straight_on(self, number: int) -> bool:
+        """Whether a trial goes on from where its leg has ended; if not it is held back."""
+        search = self._space.search
+        alone = len(self._running) == 1 and not self._again and len(self.study.trials) == search.trials
+        if on := goes_straight_on(self.study, search, number, closing=alone):
+            self._note(on_event(*on, anew=False))
+            return True
+        self._end(number, "stopped", why_held_back(self.study, search, number))
+        self._failed_in_a_row = 0
+        return False
+
+    def _gone_on(self, number: int, until: int) -> Task:
+        self._note(on_event(number, until, anew=True))
+        return self._begun(number)
+
+    def _proposed(self) -> tuple[int, str]:
+        """The number of the next trial, and why it cannot be trained, if so."""
         number, space = len(self.study.trials), self._space
         proposal = propose(space, self.study.trials, number)
-        trial = Trial(number, proposal.values, proposal.stop_step, step_s=0.0)
+        trial = Trial(number, proposal.values, proposal.stop_step, 0.0, until=leg_ends(space.search)[0])
         try:
             job = space.trial_job(trial.values)
             why = self._costs.why_unfit(job)
         except UserError as error:
             self._note(trial_event(trial, step_flops=0.0, token_flops=0.0))
-            return trial, str(error)
+            return number, str(error)
         flops = self._costs.token_flops(job)
         assert job.lora is not None
         padded = with_rank(job, max(job.lora.rank, self._largest_rank))
         trained = flops if why else self._costs.token_flops(padded)
         self._note(trial_event(trial, step_flops=flops * job.train.tokens_per_step, token_flops=trained))
-        return trial, why
+        return number, why
 
-    def _begun(self, trial: Trial) -> Task:
-        task = self._task(trial, None, None)
+    def _begun(self, number: int) -> Task:
+        task = self._task(self.study.trials[number], None, None)
         self._running[task.name] = task
         return task
 
@@ -186,7 +201,7 @@ class Course:
             trial=trial.number,
             seed=seed,
             job=job.model_dump(mode="json"),
-            stop_steps=self._space.search.stop_steps if stop_step is None else (stop_step,),
+            stop_steps=stops_due(self._space.search, trial) if stop_step is None else (stop_step,),
             warmup_steps=self._space.warmup(trial.values),
             largest_rank=self._largest_rank,
         )
@@ -195,7 +210,7 @@ class Course:
         """Trial, stop step and seed of the repeats of the best that are not measured yet."""
         done = {(repeat.trial, repeat.rung.stop_step, repeat.seed) for repeat in self.study.repeats}
         wanted = []
-        for trial in best_trials(self.study, self._loss)[:REPEATED]:
+        for trial in best_trials(self.study, self._space.search.objective)[:BEST]:
             stop_step = min(trial.rungs, key=self._loss).stop_step
             seed = self._space.configured(trial.values).train.seed
             wanted += [(trial, stop_step, seed + more) for more in range(1, self._space.search.repeats + 1)]
@@ -213,12 +228,6 @@ class Course:
         self._reading.add(event)
         self.study = self._reading.study()
         self._told(self.study)
-
-
-def best_trials(study: Study, loss: Callable[[Rung], float]) -> list[Trial]:
-    """The trials that measured something, the lowest loss of any rung first."""
-    measured = [trial for trial in study.trials if trial.rungs]
-    return sorted(measured, key=lambda trial: (min(loss(rung) for rung in trial.rungs), trial.number))
 
 
 def task_as_plain(task: Task) -> dict[str, JSON]:

@@ -85,13 +85,23 @@ def base_event(base_loss: float, question_tokens: Iterable[int]) -> Event:
 
 def trial_event(trial: Trial, *, step_flops: float, token_flops: float) -> Event:
     """A trial proposed; FLOPs of a step at its own rank, and of a token as it is really trained."""
-    plain = {"number": trial.number, "values": dict(trial.values), "stop_step": trial.stop_step}
+    plain = {
+        "number": trial.number,
+        "values": dict(trial.values),
+        "stop_step": trial.stop_step,
+        "until": trial.until,
+    }
     return {"kind": "trial", **plain, "step_flops": step_flops, "token_flops": token_flops}
 
 
 def again_event(trial: int) -> Event:
-    """A trial runs again from its start: what it measured before does not count."""
+    """A trial's process begins again from where it began: what it measured meanwhile does not count."""
     return {"kind": "again", "trial": trial}
+
+
+def on_event(trial: int, until: int, *, anew: bool) -> Event:
+    """A trial goes on to the stop step ``until``; ``anew``: from step 0 again, for it had been held back."""
+    return {"kind": "on", "trial": trial, "until": until, "anew": anew}
 
 
 def rung_event(trial: int, rung: Rung) -> Event:
@@ -116,6 +126,7 @@ class Reading:
         self._base_loss = 0.0
         self._question_tokens: tuple[int, ...] = ()
         self._trials: dict[int, Trial] = {}
+        self._begun: dict[int, Trial] = {}  # each as it was when it last began to train from step 0
         self._costs: dict[int, tuple[float, float]] = {}
         self._repeats: list[Repeat] = []
         for event in events:
@@ -128,12 +139,16 @@ class Reading:
             self._base_loss, self._question_tokens = event["base_loss"], tuple(event["question_tokens"])
         elif kind == "trial":
             number = int(event["number"])
-            self._trials[number] = Trial(number, event["values"], event["stop_step"], step_s=0.0)
+            self._trials[number] = Trial(number, event["values"], event["stop_step"], 0.0, until=event["until"])
+            self._begun[number] = self._trials[number]
             self._costs[number] = event["step_flops"], event["token_flops"]
         elif kind == "repeat":
             self._repeats.append(Repeat(event["trial"], event["seed"], rung_in(event["rung"])))
-        elif kind in ("again", "rung", "end"):
-            self._trials[event["trial"]] = _after(self._trials[event["trial"]], event)
+        elif kind in ("again", "on", "rung", "end"):
+            number = int(event["trial"])
+            self._trials[number] = _after(self._trials[number], event, self._begun[number])
+            if kind == "on" and event["anew"]:
+                self._begun[number] = self._trials[number]
 
     def study(self) -> Study:
         """What the events so far tell."""
@@ -154,12 +169,25 @@ def rung_in(values: Mapping[str, Any]) -> Rung:
     return Rung(**{**found, "question_sums": tuple(found["question_sums"])})
 
 
-def _after(trial: Trial, event: Event) -> Trial:
+def _after(trial: Trial, event: Event, begun: Trial) -> Trial:
+    """``trial`` after one more event; ``begun`` is what it was when it last began to train from step 0."""
     if event["kind"] == "again":
-        return replace(trial, rungs=(), ending=None, why="")
+        return begun
+    if event["kind"] == "on":
+        return replace(trial, until=event["until"], ending=None, why="")
     if event["kind"] == "rung":
-        return replace(trial, rungs=(*trial.rungs, rung_in(event)))
+        return replace(trial, rungs=(*trial.rungs, _counted_on(rung_in(event), begun)))
     return replace(trial, ending=event["ending"], why=event["why"])
+
+
+def _counted_on(rung: Rung, begun: Trial) -> Rung:
+    """``rung`` with what the trial had trained before it began from step 0 again."""
+    if not begun.rungs:
+        return rung
+    before = begun.rungs[-1]
+    return replace(
+        rung, trained_tokens=before.trained_tokens + rung.trained_tokens, seconds=before.seconds + rung.seconds
+    )
 
 
 def _seconds_per_flop(trials: Iterable[Trial], costs: Mapping[int, tuple[float, float]]) -> float:

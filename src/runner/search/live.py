@@ -5,7 +5,6 @@ Which study, and when it is drawn again, is up to its caller.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from statistics import fmean
 
 from runner.config.search import Objective
 from runner.report.style import Style
@@ -20,7 +19,7 @@ FEWEST_LINES = 7
 NARROWEST_VALUE = 4
 ENDED = {
     "finished": "finished",
-    "stopped": "stopped",
+    "stopped": "held back",
     "diverged": "diverged",
     "infeasible": "does not fit",
     "failed": "failed",
@@ -40,6 +39,8 @@ class Progress:
     keys: tuple[str, ...] = ()  # searched, in the file's order
     steps: Mapping[int, int] = field(default_factory=dict)  # reached by running trials, by number
     repeating: int = 0  # repeats with other seeds that are still to come
+    expected_tokens: int = 0  # trained by all trials, about
+    repeat_tokens: int = 0  # of one repeat, at most
 
 
 def live_table(study: Study, progress: Progress, style: Style, *, lines: int = 24) -> str:
@@ -59,30 +60,28 @@ def live_table(study: Study, progress: Progress, style: Style, *, lines: int = 2
 
 
 def seconds_left(study: Study, progress: Progress) -> float | None:
-    """About how long the rest takes, from the mean of the trials that ended; None before the first did.
-
-    Trials that ended early are in the mean, so it holds as long as as many go on as did.
-    """
-    ended = [trial for trial in study.trials if trial.ending is not None]
-    took = [trial.rungs[-1].seconds if trial.rungs else 0.0 for trial in ended]
-    if not any(took):
+    """About how long the rest takes, by what a token took so far; None before the first measurement."""
+    trained = _trained(study)
+    if not trained:
         return None
-    running = [trial for trial in study.trials if trial.ending is None]
-    begun = sum(min(trial.rungs[-1].seconds if trial.rungs else 0.0, fmean(took)) for trial in running)
-    rest = fmean(took) * (progress.trials - len(ended)) - begun
-    longest = max(took)
-    return max(0.0, rest + longest * progress.repeating) / max(1, min(progress.at_once, progress.trials))
+    seconds = sum(trial.rungs[-1].seconds for trial in study.trials if trial.rungs)
+    left = max(0, progress.expected_tokens - trained) + progress.repeat_tokens * progress.repeating
+    return seconds / trained * left / max(1, min(progress.at_once, progress.trials))
+
+
+def _trained(study: Study) -> int:
+    return sum(trial.rungs[-1].trained_tokens for trial in study.trials if trial.rungs)
 
 
 def _heading(study: Study, progress: Progress, style: Style) -> str:
-    ended = sum(trial.ending is not None for trial in study.trials)
-    full = round(BAR * ended / max(progress.trials, 1))
+    whole = sum(any(rung.stop_step == progress.stop_steps[-1] for rung in trial.rungs) for trial in study.trials)
+    full = min(BAR, round(BAR * _trained(study) / max(progress.expected_tokens, 1)))
     signs = ("█", "░") if style.unicode else ("#", ".")
     left = seconds_left(study, progress)
     told = f"{clock(progress.elapsed_s)} elapsed" + ("" if left is None else f", about {clock(left)} left")
     bar = style.ink(signs[0] * full, "validation") + style.ink(signs[1] * (BAR - full), "quiet")
-    text = _cut(f" {ended} of {counted(progress.trials, 'trial')} ended, {told}", style, taken=BAR)
-    return bar + text
+    tried = f" {len(study.trials)} of {counted(progress.trials, 'trial')} tried, {whole} to the end"
+    return bar + _cut(f"{tried}, {told}", style, taken=BAR)
 
 
 def _foot(study: Study, best: Pair | None, progress: Progress, style: Style) -> str:

@@ -9,7 +9,7 @@ from typing import Literal
 
 Value = str | int | float | bool
 TrialEnding = Literal["finished", "stopped", "diverged", "infeasible", "failed"]
-"""All rungs trained; stopped early by the scheduler; loss not finite; does not fit; an error of the program."""
+"""Trained to the last stop step; held back at an earlier one; loss not finite; does not fit; the program's error."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,10 @@ class Trial:
     values: Mapping[str, Value]  # by key of the job file, the stop step left out
     stop_step: int  # the one that was proposed with them
     step_s: float  # predicted seconds of a step at the configuration's own rank; what the cost of a rung is made of
-    rungs: tuple[Rung, ...] = ()
+    rungs: tuple[Rung, ...] = ()  # as they were measured
     ending: TrialEnding | None = None  # None: not ended
     why: str = ""
+    until: int = 0  # the stop step up to which it trains, or was held back at
 
 
 @dataclass(frozen=True)

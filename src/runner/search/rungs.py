@@ -1,13 +1,16 @@
-"""Which trials go on: asynchronous successive halving (arXiv:1810.05934) whose rungs are stop steps.
+"""Which trials go on: successive halving whose rungs are stop steps, by the rule that lets trials wait.
 
-It only remembers losses; stopping a trial is for those who run it.
+A trial that does not go on is not lost: it waits, and may go on when more have been measured.  It is asynchronous
+successive halving (arXiv:1810.05934) with a limit to how many go on, for trials get better as a search learns, and
+without it nearly every one would be among the best of those before.  Training them is for others.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 
 def halving_steps(stop_steps: Sequence[int], reduction_factor: int) -> tuple[int, ...]:
-    """The stop steps at which trials are stopped: each ``reduction_factor`` times after the one before.
+    """The stop steps at which trials are held back: each ``reduction_factor`` times after the one before.
 
     The last stop step is none of them: there every trial ends.
     """
@@ -18,33 +21,37 @@ def halving_steps(stop_steps: Sequence[int], reduction_factor: int) -> tuple[int
     return tuple(chosen)
 
 
-class Halving:
-    """A trial goes on from a halving step when its loss is among the best ``ceil(n / factor)`` of the ``n`` so far.
+def places(count: int, reduction_factor: int, *, closing: bool) -> int:
+    """How many of ``count`` trials go on: one in ``reduction_factor``, a rest left waiting until none is to come."""
+    return -(-count // reduction_factor) if closing else count // reduction_factor
 
-    The first to come is the best so far and goes on, so nothing ever waits for others.
+
+@dataclass(frozen=True)
+class Standing:
+    """A trial that has measured a halving step."""
+
+    trial: int
+    loss: float
+    has_gone_on: bool
+    waits: bool  # it could go on
+
+
+def next_to_go_on(there: Sequence[Standing], reduction_factor: int, *, closing: bool) -> int | None:
+    """The best trial that waits, while fewer went on than may; None when none waits or there is no place.
+
+    Those before it may have been worse: it is then among the best of the ``count`` all the same, for at most
+    ``places - 1`` are better.
     """
+    waiting = [each for each in there if each.waits]
+    gone_on = sum(each.has_gone_on for each in there)
+    if not waiting or gone_on >= places(len(there), reduction_factor, closing=closing):
+        return None
+    return min(waiting, key=lambda each: (each.loss, each.trial)).trial
 
-    def __init__(self, steps: Sequence[int], reduction_factor: int) -> None:
-        self._factor = reduction_factor
-        self._losses: dict[int, dict[int, float]] = {step: {} for step in steps}
 
-    def record(self, trial: int, stop_step: int, loss: float) -> None:
-        """Remember what ``trial`` measured; told again, it replaces."""
-        if stop_step in self._losses:
-            self._losses[stop_step][trial] = loss
-
-    def forget(self, trial: int) -> None:
-        """As if ``trial`` had never begun."""
-        for losses in self._losses.values():
-            losses.pop(trial, None)
-
-    def why_stop(self, trial: int, stop_step: int) -> str:
-        """Why ``trial`` ends after the loss it recorded at ``stop_step``; empty when it goes on."""
-        losses = self._losses.get(stop_step, {})
-        if trial not in losses:
-            return ""
-        go_on = -(-len(losses) // self._factor)
-        better = sum(loss < losses[trial] for loss in losses.values())
-        if better < go_on:
-            return ""
-        return f"at step {stop_step:,} {better} of {len(losses)} trials were better, the best {go_on} go on"
+def why_waits(there: Sequence[Standing], trial: int, stop_step: int, reduction_factor: int) -> str:
+    """Why ``trial`` does not go on from ``stop_step`` now."""
+    mine = next(each.loss for each in there if each.trial == trial)
+    better = sum(each.loss < mine for each in there)
+    may = places(len(there), reduction_factor, closing=False)
+    return f"of {len(there)} at step {stop_step:,} {may} may go on so far, and {better} were better"

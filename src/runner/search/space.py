@@ -5,7 +5,7 @@ Reading the ranges is ``runner.config``'s, choosing among them ``proposals``'s.
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -16,8 +16,9 @@ from runner.config.job import Job, Train
 from runner.config.load_search import LoadedSearch, number_kind
 from runner.config.search import Choice, Range, Search
 from runner.errors import JobFileError, UserError
+from runner.search.legs import leg_ends
 from runner.search.records import Value
-from runner.search.rungs import halving_steps
+from runner.search.rungs import places
 from runner.search.trunk import last_shared_step, train_until
 from runner.train.schedule import warmup_steps
 
@@ -73,19 +74,29 @@ class Space:
         """The job that a trial trains: to the last stop step, without counts of solved questions."""
         return _with(self.ending_at(values, self.search.stop_steps[-1]), {"evaluation.questions": 0, "track": ()})
 
-    def rung_steps(self, values: Mapping[str, Value]) -> tuple[int, ...]:
-        """Steps that a trial trains for each of its stop steps: the trunk's new part, and the decay."""
+    def pass_steps(self, values: Mapping[str, Value], stop_steps: Iterable[int]) -> int:
+        """Steps that a trial trains from step 0 to measure ``stop_steps``: the trunk, and a decay for each."""
         train, warming = self.configured(values).train, self.warmup(values)
-        left = [last_shared_step(train_until(train, stop, warmup_steps=warming)) for stop in self.search.stop_steps]
-        return tuple(stop - before for stop, before in zip(self.search.stop_steps, [0, *left], strict=False))
+        left = {stop: last_shared_step(train_until(train, stop, warmup_steps=warming)) for stop in stop_steps}
+        return max(left.values(), default=0) + sum(stop - before for stop, before in left.items())
 
-    def expected_steps(self, values: Mapping[str, Value]) -> float:
-        """Steps of a trial on average, when as many are stopped at each halving as the reduction factor says."""
-        search = self.search
-        halvings = halving_steps(search.stop_steps, search.reduction_factor) if search.scheduler == "asha" else ()
-        reached = [sum(halving < stop for halving in halvings) for stop in search.stop_steps]
-        each = zip(self.rung_steps(values), reached, strict=True)
-        return sum(steps / float(search.reduction_factor**times) for steps, times in each)
+    def reached(self) -> dict[int, int]:
+        """How many trials measure the end of each leg, when none fails."""
+        ends = leg_ends(self.search)
+        counts = [self.search.trials]
+        for _ in ends[1:]:
+            counts.append(places(counts[-1], self.search.reduction_factor, closing=True))
+        return dict(zip(ends, counts, strict=True))
+
+    def expected_steps(self, values: Mapping[str, Value]) -> int:
+        """About the steps of all trials with ``values``, repeats left out.
+
+        A trial that is not held back in between trains less, one that measures its own stop step on the way more.
+        """
+        *holding, last = leg_ends(self.search)
+        rest = [stop for stop in self.search.stop_steps if stop not in holding]
+        each = {**{end: self.pass_steps(values, (end,)) for end in holding}, last: self.pass_steps(values, rest)}
+        return sum(count * each[end] for end, count in self.reached().items())
 
 
 def space_of(loaded: LoadedSearch) -> Space:

@@ -7,13 +7,15 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import fmean
 
 from runner.errors import TrainingFailed
 from runner.search.benchmark.plan import Plan, Run, Way, runs_of
-from runner.search.journal import read_journal, study_in
+from runner.search.journal import read_journal, rung_in, study_in
 from runner.search.noise import student
 from runner.search.pairs import lowest, pairs_of
+from runner.search.proposals import loss_of
 from runner.search.records import Study, Trial, Value
 from runner.search.space import STOP_STEP
 from runner.search.wording import configuration
@@ -101,14 +103,17 @@ def resident_row(plan: Plan) -> Row:
 
 def reached_after(plan: Plan, loss: float) -> float | None:
     """Seconds after which ``resident`` had a loss as low; None if never.  What is not of a trial counts as before."""
-    study = study_of(plan, "resident")
-    passed = _wall(plan, "resident") - sum(_seconds(trial) for trial in study.trials)
-    measured = {(pair.trial, pair.stop_step): pair.loss for pair in pairs_of(study, plan.space.search.objective)}
-    for trial in study.trials:
-        for rung in trial.rungs:
-            if measured.get((trial.number, rung.stop_step), math.inf) <= loss:
-                return passed + rung.seconds
-        passed += _seconds(trial)
+    events = read_journal(_journal_file(plan, "resident"))
+    passed = _wall(plan, "resident") - sum(_seconds(trial) for trial in study_in(events).trials)
+    since_step_0 = 0.0
+    for event in events:
+        if event["kind"] == "trial" or event.get("anew"):
+            passed, since_step_0 = passed + since_step_0, 0.0
+        elif event["kind"] == "rung":
+            rung = rung_in(event)
+            since_step_0 = rung.seconds
+            if loss_of(rung, plan.space.search.objective) <= loss:
+                return passed + since_step_0
     return None
 
 
@@ -143,7 +148,7 @@ def gains(plan: Plan) -> list[tuple[int, float, float]]:
 
 def study_of(plan: Plan, way: Way) -> Study:
     """What a search of ``runner search`` measured."""
-    return study_in(read_journal(plan.root / "searches" / way / "journal.jsonl"))
+    return study_in(read_journal(_journal_file(plan, way)))
 
 
 def best_values(plan: Plan) -> dict[str, Value]:
@@ -151,6 +156,10 @@ def best_values(plan: Plan) -> dict[str, Value]:
     best = lowest(pairs_of(study_of(plan, "resident"), plan.space.search.objective))
     assert best is not None, "nothing was measured"
     return dict(best.values)
+
+
+def _journal_file(plan: Plan, way: Way) -> Path:
+    return plan.root / "searches" / way / "journal.jsonl"
 
 
 def _best_of(study: Study, plan: Plan) -> Found | None:

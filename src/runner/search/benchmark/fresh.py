@@ -24,6 +24,7 @@ from runner.search.worker import Place
 
 LISTED: tuple[Way, ...] = ("separate", "decay")  # their runs are given beforehand
 TRIAL_FILE = "trial.json"
+REDUCTION_FACTOR = 3  # of Ray's ASHA, whose own rule lets more than one in so many go on as trials get better
 LOSS_KEYS = {"validation": "loss", "think": "think_loss", "answer": "answer_loss"}
 
 
@@ -99,7 +100,7 @@ def _searching(plan: Plan, way: Way) -> dict[str, Any]:
             space, metric="loss", mode="min", sampler=TPESampler(seed=search.seed, multivariate=True)
         ),
         "scheduler": ASHAScheduler(
-            time_attr="step", max_t=stops[-1], grace_period=stops[0], reduction_factor=search.reduction_factor
+            time_attr="step", max_t=stops[-1], grace_period=stops[0], reduction_factor=REDUCTION_FACTOR
         ),
     }
 

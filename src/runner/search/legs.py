@@ -1,0 +1,36 @@
+"""The legs of a trial: how far it trains before it is held against others, and which stop steps it measures there.
+
+Which trials go on is ``rungs``'s; what that takes, ``space``'s.
+"""
+
+from runner.config.search import Search
+from runner.search.records import Trial
+from runner.search.rungs import halving_steps
+
+
+def leg_ends(search: Search) -> tuple[int, ...]:
+    """The halving steps, and the last stop step; that alone where nothing stops trials early."""
+    steps = halving_steps(search.stop_steps, search.reduction_factor) if search.scheduler == "asha" else ()
+    return *steps, search.stop_steps[-1]
+
+
+def leg_after(search: Search, end: int) -> int:
+    """The end of the leg that follows the one that ends at ``end``."""
+    return next(later for later in leg_ends(search) if later > end)
+
+
+def stops_due(search: Search, trial: Trial) -> tuple[int, ...]:
+    """The stop steps that ``trial`` measures if it goes on and on from step 0, ascending; what it has is left out.
+
+    On the last leg they are all: those that get there are few and may be the answer.  Before it they are the ends of
+    legs and the trial's own.  A trial that passes the earlier ones again on its way to the last measures them, too.
+    """
+    *holding, last = leg_ends(search)
+    measured = {rung.stop_step for rung in trial.rungs}
+    every = trial.until == last
+    first_of_last_leg = max(holding, default=0)
+    return tuple(
+        stop
+        for stop in search.stop_steps
+        if stop not in measured and (every or stop > first_of_last_leg or stop in holding or stop == trial.stop_step)
+    )
