@@ -10,7 +10,7 @@ import pytest
 import torch
 
 CHOSEN = "not input and not mistral and not qwen2"  # the rest has every kernel, and takes half the time
-FILES = ("test_fused_elementwise.py", "test_fused_layer.py")
+FILES = ("test_fused_elementwise.py", "test_fused_layer.py", "test_nf4.py")
 
 
 @pytest.mark.slow

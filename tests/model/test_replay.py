@@ -5,12 +5,14 @@ import torch
 from torch import Tensor, nn
 
 from conftest import pack_of, tiny_starcoder2
-from runner.config.job import Lora
+from runner.config.job import Lora, Train
 from runner.model.adapter import add_adapter
 from runner.model.fused import fuse_layers, fused_layers, replay
-from runner.train.batches import MicroBatch, micro_batch
-from runner.train.step import batch_losses
+from runner.train.batches import MicroBatch, StepBatch, learned_tokens, micro_batch
+from runner.train.optimizer import FlatAdamW
+from runner.train.step import batch_losses, train_step
 from runner.train.weights import FlatWeights
+from runner.train.world import World
 
 CAPACITY = 64
 LENGTHS = ((17, 5, 23, 9), (64,), (30, 30), (8,) * 8, (1, 2, 40), (60,))
@@ -67,6 +69,26 @@ def test_replayed_passes_give_the_losses_and_gradients_of_the_passes_themselves(
         assert loss == pytest.approx(expected_loss, rel=1e-3)
         assert float((gradient - expected).norm() / expected.norm()) < 1e-2
     assert len(recorded) == 2, "once, and again for the other scale"
+
+
+def first_steps(*, replayed: bool) -> list[Tensor]:
+    """The flat gradient of each of two steps of four passes: in the first the third pass is the one recorded."""
+    model, weights = written_out(replayed=replayed)
+    optimizer, world = FlatAdamW(weights, Train()), World()
+    packs = [pack_of(lengths, capacity=CAPACITY, seed=7) for lengths in LENGTHS[:4]]
+    gradients = []
+    for step in (1, 2):
+        batches = (micro_batch([pack], index, torch.device("cuda")) for index, pack in enumerate(packs))
+        batch = StepBatch(step, batches, sum(map(learned_tokens, packs)), tuple(range(len(packs))))
+        train_step(model, optimizer, batch, world, rate=0.0, seed=1, stop=False)
+        gradients.append(weights.gradient.clone())
+    return gradients
+
+
+@pytest.mark.gpu
+def test_a_pass_in_the_middle_of_a_step_can_be_recorded() -> None:
+    for gradient, expected in zip(first_steps(replayed=True), first_steps(replayed=False), strict=True):
+        assert float((gradient - expected).norm() / expected.norm()) < 1e-2
 
 
 @pytest.mark.gpu

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from runner.model.devices import kernels_run_on
+
 BLOCK = 64  # weights that share one scale; the scales themselves are quantised to 8 bits (double quantisation)
 
 
@@ -56,6 +58,27 @@ def unpacked(linear: nn.Linear) -> Tensor:
     weight: Any = linear.weight
     result: Tensor = dequantize_4bit(weight.data, weight.quant_state)
     return result
+
+
+def unpack_into(linear: nn.Linear, out: Tensor) -> None:
+    """Write the weights that a packed ``linear`` multiplies with into ``out`` ``(outputs, inputs)``, a row a stride.
+
+    On CUDA it is one kernel, which rounds as bitsandbytes' do: the bits are the same.
+    """
+    if not kernels_run_on(out):
+        out.copy_(unpacked(linear))
+        return
+    from runner.model.triton_nf4 import PAIRS, unpack_rows
+
+    weight: Any = linear.weight
+    state, (outputs, inputs) = weight.quant_state, out.shape
+    scales = state.state2
+    unpack_rows[(outputs, -(-inputs // (2 * PAIRS)))](
+        *(weight.data, state.absmax, scales.code, scales.absmax, state.offset, state.code),
+        *(out, out.stride(0), inputs // 2, state.blocksize // 2, scales.blocksize),
+        PAIRS=PAIRS,
+        enable_fp_fusion=False,  # scales are multiplied, rounded and then added to, as bitsandbytes does it
+    )
 
 
 def unpacked_dtype(linear: nn.Linear) -> torch.dtype:

@@ -30,7 +30,7 @@ class Form:
     micro_batch: int  # packed buffers in a forward pass
     kept: float | None  # part of the activations kept; None keeps each layer's input and computes it again
     fused: tuple[Kept, ...] = ()  # what each written-out layer keeps; none where layers are transformers' own
-    replayed: bool = False  # written-out layers' passes as CUDA graphs, whose memory nothing else can use
+    replayed: bool = False  # written-out layers' passes as CUDA graphs
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def predict_memory(job: Job, geometry: Geometry, form: Form, kind: Literal["cuda
     state = geometry.trainable * _state_bytes(job, kind) / GIB
     if form.fused:
         kept = float(width * tokens * sum(_fused_kept(job, geometry, keeps) for keeps in form.fused))
-        working = _fused_working(geometry, form, tokens, width) * (2 if form.replayed else 1)  # again for validation
+        working = _fused_working(geometry, form, tokens, width)
         return Memory(base, state, kept / GIB, working / GIB)
     compiled = kind == "cuda" and form.kept is not None
     working = (WORKING_LAYERS if compiled else WORKING_LAYERS_EAGER) * saved
@@ -96,10 +96,10 @@ def _fused_working(geometry: Geometry, form: Form, tokens: int, width: int) -> f
     mlp = width * tokens * (geometry.rise + geometry.fall + hidden) + head
     attention = width * tokens * (2 * geometry.heads_width + 2 * geometry.key_width + hidden)
     attention += 4 * tokens * geometry.heads_width  # the kernels sum the queries' gradient in float32
-    matrix = width * geometry.hidden * max(geometry.rise, geometry.fall)
-    unpacked = 2 * matrix if form.residency == "nf4" else 0
+    unpacked = width * geometry.hidden * max(geometry.rise, geometry.fall) if form.residency == "nf4" else 0
     again = 0 if set(form.fused) == {"all"} else width * tokens * geometry.rise
-    return float(max(mlp, attention) + again + unpacked)
+    replayed = 3 * width * tokens * geometry.hidden if form.replayed else 0  # states and gradient between the graphs
+    return float(max(mlp, attention) + again + unpacked + replayed)
 
 
 def _base_bytes(job: Job, geometry: Geometry, residency: Residency, width: int) -> float:

@@ -74,9 +74,7 @@ def settle(job: Job, geometry: Geometry, device: Device, *, ranks: int) -> Setti
     for settings in _candidates(job, geometry, mine):
         memory = predict_memory(job, geometry, settings.form, device.kind)
         if memory.total_gib <= MARGIN * device.free_gib:
-            replayed = replace(settings, replayed=bool(settings.fused) and mine % settings.micro_batch == 0)
-            more = predict_memory(job, geometry, replayed.form, device.kind)
-            return replayed if more.total_gib <= MARGIN * device.free_gib else settings
+            return settings
         if smallest is None or memory.total_gib < smallest[1].total_gib:
             smallest = settings, memory
     assert smallest is not None, "there is always a candidate"
@@ -108,8 +106,9 @@ def _candidates(job: Job, geometry: Geometry, buffers: int) -> Iterator[Settings
     forms = [form for residency in _residencies(job) for form in _forms(job, geometry, residency)]
     fused, others = [form for form in forms if form.fused], [form for form in forms if not form.fused]
     for rows in _row_counts(job, buffers):
-        tokens = rows * job.data.max_length
-        yield from (replace(form, micro_batch=rows) for form in sorted(fused, key=lambda form: _slowness(form, tokens)))
+        tokens, even = rows * job.data.max_length, buffers % rows == 0
+        for form in sorted(fused, key=lambda form: _slowness(form, tokens)):
+            yield replace(form, micro_batch=rows, replayed=even)
     for form in others:
         yield from (replace(form, micro_batch=rows) for rows in _row_counts(job, buffers))
 

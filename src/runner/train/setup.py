@@ -15,6 +15,8 @@ from runner.model.base import compute_dtype, load_base
 from runner.model.fused import fuse_layers, why_not_fused
 from runner.plan.settings import Settings
 
+ALLOCATOR_SETTINGS = {"PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"}  # variables by which users set it
+
 
 def choose_kernels(device: torch.device, *, deterministic: bool) -> None:
     """Let this process's CUDA operations be repeatable bit for bit, or the fastest; a CPU's always are repeatable.
@@ -24,8 +26,18 @@ def choose_kernels(device: torch.device, *, deterministic: bool) -> None:
     if device.type != "cuda":
         return
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    _let_memory_grow()
     torch.use_deterministic_algorithms(deterministic)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # set through its module
+
+
+def _let_memory_grow() -> None:
+    """Let the allocator's blocks grow and shrink, unless its settings are the user's own.
+
+    Blocks of fixed sizes left a tenth of a small card unusable: allocated nowhere and free for nothing that was asked.
+    """
+    if not ALLOCATOR_SETTINGS & os.environ.keys():
+        torch._C._accelerator_setAllocatorSettings("expandable_segments:True")
 
 
 def build_model(job: Job, settings: Settings, device: torch.device) -> nn.Module:

@@ -91,6 +91,7 @@ def train_step(
         torch.manual_seed(int(np.random.SeedSequence((seed, batch.step, micro.first_pack)).generate_state(1)[0]))
         loss, sums = batch_losses(model, micro, scale=1.0 / batch.learned)
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        del loss  # what its graph holds would tie the next pass, which may be recorded, to this one
         weights.collect_gradient()
         record[: 2 * PARTS] += sums.flatten()
     world.sum(weights.gradient)

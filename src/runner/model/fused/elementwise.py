@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from runner.model.fused.devices import kernels_run_on
+from runner.model.devices import kernels_run_on
 
 Activation = Literal["gelu", "swiglu"]
 BLOCK = 4096  # columns that a program of an activation kernel works on; 1,024 was 14 % slower on an H200

@@ -13,14 +13,13 @@ Read by rows it is the forward product, by columns the backward one, and neither
 to memory on its own.  The sums are those of PEFT's layers with fewer roundings.
 """
 
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
-from runner.model.nf4 import is_packed, unpacked, unpacked_dtype
+from runner.model.nf4 import is_packed, unpack_into, unpacked_dtype
 
 ALIGNMENT = 8  # elements: rows start on 16-byte borders in 16 bits, which the fast products need
 
@@ -44,7 +43,7 @@ class JoinedLinear:
     """``members`` side by side.
 
     Weights in 16 or 32 bits move into the joined matrix, and the modules' own become views of it.  Weights in 4 bits
-    stay where they are and are unpacked for every product into a matrix that all layers of the shape share.
+    stay where they are and are unpacked for every product into memory that all packed layers share.
     """
 
     def __init__(self, members: Sequence[Member]) -> None:
@@ -95,14 +94,19 @@ class JoinedLinear:
             row, rank = row + member.linear.out_features, rank + member.rank
 
     def matrix(self) -> Tensor:
-        """``(grad_width, input_width)``; of packed layers valid until the next one of its shape is asked for."""
+        """``(grad_width, input_width)``; of packed layers valid until the next one is asked for.
+
+        Their corner of ranks and biases, which no product reads, holds anything.
+        """
         if not self.packed:
             return self._matrix
-        matrix = _shared(self.grad_width, self.input_width, self._rows.dtype, self._rows.device)
+        elements = self.grad_width * self.input_width
+        self._room = _room(elements, self._rows.dtype, self._rows.device)  # kept: a recorded pass writes there
+        matrix = self._room[:elements].view(self.grad_width, self.input_width)
         row = 0
         for member in self.members:
             place = slice(row, row + member.linear.out_features)
-            matrix[place, : self.inputs].copy_(unpacked(member.linear))
+            unpack_into(member.linear, matrix[place, : self.inputs])
             row = place.stop
         matrix[: self.outputs, self.inputs :].copy_(self._columns)
         matrix[self.outputs :, : self.inputs].copy_(self._rows)
@@ -164,10 +168,15 @@ class JoinedLinear:
             row, rank = row + member.linear.out_features, rank + member.rank
 
 
-@functools.cache
-def _shared(rows: int, columns: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """One matrix a shape, for all packed layers in turn; the corner that nothing fills is zero."""
-    return torch.zeros(rows, columns, dtype=dtype, device=device)
+_rooms: dict[tuple[torch.dtype, torch.device], Tensor] = {}
+
+
+def _room(elements: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Memory for at least so many elements, the same for all packed layers in turn."""
+    room = _rooms.get((dtype, device))
+    if room is None or room.numel() < elements:
+        room = _rooms[dtype, device] = torch.empty(elements, dtype=dtype, device=device)
+    return room
 
 
 def _gradient(parameter: nn.Parameter) -> Tensor:

@@ -16,7 +16,8 @@ WARM_UP = 2  # passes of one kind before it is recorded: kernels are compiled an
 class Replays:
     """The passes of one model: recorded once several of one kind have followed each other, and replayed from then on.
 
-    One recording is kept, for its memory is that of a whole pass: a training pass of another kind drops it.
+    One recording is kept, for its memory is that of a whole pass: a training pass of another kind drops it, and so
+    does a pass without a gradient that finds no room beside it.
     """
 
     def __init__(self, lm: Any) -> None:
@@ -28,7 +29,7 @@ class Replays:
     def states(self, ids: Tensor, positions: Tensor, documents: Documents, *, scale: float) -> Tensor:
         """As ``layer_states``; ``scale`` is the adapters', which a recording holds as a number."""
         if not torch.is_grad_enabled():
-            return layer_states(self._lm, ids, positions, documents)
+            return self._measured(ids, positions, documents)
         kind = (*ids.shape, len(documents.borders), scale)
         if kind != self._kind:
             self._kind, self._seen, self._recorded = kind, 0, None
@@ -41,6 +42,16 @@ class Replays:
         apply: Any = _Replayed.apply
         states: Tensor = apply(self._recorded, ids, positions, documents.borders, anchor)
         return states
+
+    def _measured(self, ids: Tensor, positions: Tensor, documents: Documents) -> Tensor:
+        try:
+            return layer_states(self._lm, ids, positions, documents)
+        except torch.OutOfMemoryError:
+            if self._recorded is None:
+                raise
+        self._recorded = None  # the next training pass is recorded anew
+        torch.cuda.empty_cache()
+        return layer_states(self._lm, ids, positions, documents)
 
 
 def layer_states(lm: Any, ids: Tensor, positions: Tensor, documents: Documents) -> Tensor:
