@@ -14,6 +14,9 @@ from runner.data.prepare import prepare
 from runner.data.rows import Rows
 from runner.data.template import prompt_text
 from runner.errors import UserError
+from runner.evaluation.problems import Problem
+from runner.evaluation.suites import mbpp
+from runner.evaluation.suites.rows import Row
 
 
 def sample_of(data: Data, row: dict[str, Any]) -> Sample | str:
@@ -58,6 +61,28 @@ def test_open_code_reasoning_2_reads_judgement_and_pass_rate(changes: dict[str, 
     light = read_light(next(iter(rows.scan(form.light_columns))), form)
     assert light.strata == [("", difficulty)]
     assert light.answer_bytes.tolist() == [len("<think>\nHm\n</think>\nx")]
+
+
+def read(row: dict[str, Any], columns: Columns) -> Sample:
+    sample = sample_of(Data(format="columns", columns=columns), row)
+    assert isinstance(sample, Sample)
+    return sample
+
+
+def test_tests_stand_below_the_question_as_the_suite_shows_them() -> None:
+    row = {
+        "text": "Double it. ",
+        "code": "def f(x):\n    return 2 * x",
+        "test_list": ["assert f(1) == 2", "assert f(2) == 4"],
+    }
+    columns = Columns(prompt="text", response="code", tests="test_list")
+    sample = read(row, columns)
+    tests = "assert f(1) == 2\nassert f(2) == 4\n"
+    assert sample.prompt == prompt_text(f"Double it.\n\nYour code must pass these tests:\n\n{tests}")
+    problem = mbpp.read(Row(Path("mbpp.jsonl"), 1, {**row, "task_id": 1}))
+    assert isinstance(problem, Problem)
+    assert prompt_text(problem.statement) == sample.prompt
+    assert read({**row, "test_list": [""]}, columns).prompt == prompt_text("Double it.")
 
 
 def test_columns_name_the_question_the_answer_and_the_rest() -> None:
@@ -112,6 +137,16 @@ def test_chats_are_prepared_and_one_without_an_answer_is_refused(tmp_path: Path)
         (Data(), {"id": "1", "question": "x", "output": "y"}, "column input is missing.*has the columns id, output, q"),
         (Data(format="chat"), {"prompt": "x"}, "column messages is missing"),
         (Data(format="columns"), {"prompt": ["x"], "response": "y"}, "column prompt holds list.*, not text"),
+        (
+            Data(format="columns", columns=Columns(tests="tests")),
+            {"prompt": "x", "response": "y", "tests": [1, 2]},
+            "column tests holds list.*, not texts",
+        ),
+        (
+            Data(format="columns", columns=Columns(tests="tests")),
+            {"prompt": "x", "response": "y"},
+            "column tests is missing",
+        ),
         (Data(format="chat"), {"messages": "x"}, "column messages holds string, not a list of"),
     ],
 )

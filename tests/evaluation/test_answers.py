@@ -36,6 +36,12 @@ HAS_HELPER = (
         ("I think and think", True, Missing("cut")),
         ("</think>\n```cpp\nint x;\n```", False, Missing("no code")),
         ("", False, Missing("no think close")),
+        ("</think>\n\ndef solve():\r\n    return 1", False, PROGRAM),
+        ("</think>\nprint(1)", False, "print(1)\n"),
+        ("</think>\n\ndef solve():\n    return 1", True, Missing("cut")),
+        ("</think>\nYes", False, Missing("no code")),
+        ("</think>\n42", False, Missing("no code")),
+        ("def solve():\n    return 1", False, Missing("no think close")),
     ],
 )
 def test_the_last_whole_block_after_the_thought_is_the_program(answer: str, cut: bool, found: str | Missing) -> None:

@@ -52,6 +52,9 @@ class Columns(Section):
         default="prompt", description="Column of the question; null: text without a prompt."
     )
     response: StrictStr = Field(default="response", description="Column of the answer that is learned.")
+    tests: StrictStr | None = Field(
+        default=None, description="Column of tests (texts or one text) that the prompt shows below the question."
+    )
     messages: StrictStr = Field(default="messages", description="Column of the list of {role, content} (format chat).")
     id: StrictStr | None = Field(default=None, description="Column that names the question; null: the question's text.")
     source: StrictStr | None = Field(default=None, description="Column to stratify by, for example the data's origin.")

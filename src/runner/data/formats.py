@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from runner.config.job import Data
 from runner.data.rows import Rows
-from runner.data.template import Answer, prompt_text, split_answer
+from runner.data.template import Answer, prompt_text, split_answer, with_tests
 from runner.errors import UserError
 
 EMPTY_QUESTION, DASH_QUESTION, EMPTY_ANSWER = "empty question", "question is '-'", "empty answer"
@@ -37,6 +37,7 @@ class RowFormat:
     judgement: str | None
     pass_rate: str | None
     chat: bool = False
+    tests: str | None = None  # shown below the question
 
     @property
     def light_columns(self) -> tuple[str, ...]:
@@ -46,7 +47,7 @@ class RowFormat:
 
     @property
     def all_columns(self) -> tuple[str, ...]:
-        named = (*self.light_columns, self.licence, self.judgement)
+        named = (*self.light_columns, self.licence, self.judgement, self.tests)
         return tuple(dict.fromkeys(name for name in named if name))
 
 
@@ -93,7 +94,18 @@ def format_of(data: Data, rows: Rows) -> RowFormat:
     for name in (found.question, found.answer):
         if name:
             _refuse_if_not_readable(rows, name, chat=found.chat)
+    if found.tests:
+        _refuse_if_no_texts(rows, found.tests)
     return found
+
+
+def _refuse_if_no_texts(rows: Rows, name: str) -> None:
+    kind = rows.table.schema.field(name).type
+    inner = kind.value_type if pa.types.is_list(kind) or pa.types.is_large_list(kind) else kind
+    if not (pa.types.is_string(inner) or pa.types.is_large_string(inner)):
+        raise UserError(
+            f"column {name} holds {kind}, not texts", rows.name, "name another column in data.columns.tests"
+        )
 
 
 def _refuse_if_not_readable(rows: Rows, name: str, *, chat: bool) -> None:
@@ -115,9 +127,10 @@ def _named_columns(data: Data, optional: Any) -> tuple[list[str], RowFormat]:
         chat = data.format == "chat"
         question = None if chat else chosen.prompt
         answer = chosen.messages if chat else chosen.response
-        named = [name for name in (question, answer, chosen.id, chosen.source, chosen.difficulty) if name]
+        tests = chosen.tests if question else None
+        named = [name for name in (question, answer, chosen.id, chosen.source, chosen.difficulty, tests) if name]
         found = RowFormat(
-            question, answer, chosen.id, chosen.source, chosen.difficulty, optional("license"), None, None, chat
+            question, answer, chosen.id, chosen.source, chosen.difficulty, optional("license"), None, None, chat, tests
         )
         return named, found
     second = data.format == "open-code-reasoning-2"
@@ -162,6 +175,7 @@ def read_sample(row: dict[str, Any], form: RowFormat) -> Sample | str:
         question, text = _turns(row[form.answer])
     else:
         question, text = _text(row.get(form.question)) if form.question else "", _text(row[form.answer])
+        question = with_tests(question.strip(), _lines(row.get(form.tests))) if form.tests else question
     plain = form.question is None and not form.chat
     answer = Answer(think="", rest=text) if plain else split_answer(text)
     if answer is None:
@@ -201,6 +215,12 @@ def _rendered(turns: list[tuple[str, str]]) -> str:
     if sum(role != "system" for role, _ in turns) <= 1:
         return "\n\n".join(content for _, content in turns)
     return "\n\n".join(content if role == "system" else f"{role.capitalize()}: {content}" for role, content in turns)
+
+
+def _lines(value: Any) -> str:
+    """One text, or several one a line."""
+    parts = value if isinstance(value, list) else [value]
+    return "\n".join(text for part in parts if (text := _text(part).strip()))
 
 
 def _text(value: Any) -> str:

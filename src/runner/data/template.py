@@ -34,6 +34,11 @@ def prompt_text(question: str) -> str:
     )
 
 
+def with_tests(question: str, tests: str) -> str:
+    """``question`` with the ``tests`` that an answer must pass below it; without any, ``question`` as it is."""
+    return f"{question}\n\nYour code must pass these tests:\n\n{tests}" if tests.strip() else question
+
+
 def statement_in(prompt: str) -> str | None:
     """The question that ``prompt_text`` made ``prompt`` of; None for any other text."""
     before, after = prompt_text("\1").split("\1")

@@ -40,7 +40,9 @@ class Missing:
 def program_in(answer: str, *, cut: bool) -> str | Missing:
     """The last fenced Python block after the closing think tag, or what is missing.
 
-    ``cut`` says that the answer ended at the cap on tokens: then the cap is the reason why no program is whole.
+    Where nothing is fenced, all that follows the tag counts if it reads as a program: many data sets' answers are bare
+    code, and so are those of models tuned on them.  ``cut`` says that the answer ended at the cap on tokens: then the
+    cap is the reason why no program is whole.
     """
     _, closed, rest = answer.partition(THINK_CLOSE)
     blocks = FENCED.findall(rest)
@@ -48,7 +50,18 @@ def program_in(answer: str, *, cut: bool) -> str | Missing:
         return textwrap.dedent(str(blocks[-1]))
     if cut:
         return Missing(CUT)
-    return Missing(NO_CODE if closed else NO_THINK_CLOSE)
+    if not closed:
+        return Missing(NO_THINK_CLOSE)
+    bare = _unix(rest).strip()
+    return f"{bare}\n" if _is_program(bare) else Missing(NO_CODE)
+
+
+def _is_program(text: str) -> bool:
+    """Whether ``text`` is Python that does something; a lone name or number, as a word of prose may be, does not."""
+    tree = _parsed(text)
+    return tree is not None and any(
+        not isinstance(node, ast.Expr) or isinstance(node.value, ast.Call | ast.Await) for node in tree.body
+    )
 
 
 def prediction_in(program: str) -> str | Missing:

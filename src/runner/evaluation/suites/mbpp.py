@@ -3,6 +3,7 @@
 Recognising the format is ``reading``'s.
 """
 
+from runner.data.template import with_tests
 from runner.evaluation.problems import AssertCheck, NativePrompt, Problem
 from runner.evaluation.sandbox.programs import asked_names
 from runner.evaluation.suites.rows import NO_TESTS, REFERENCE_NOT_PYTHON, TESTS_NOT_PYTHON, Row, is_python
@@ -46,7 +47,7 @@ def read(row: Row) -> Problem | str:
         return NOTHING_TESTED
     return Problem(
         id=str(task_number(row)),
-        statement=f"{text}\n\nYour code must pass these tests:\n\n{tests}",
+        statement=with_tests(text, tests),
         check=AssertCheck(tests, names),
         native=NativePrompt(docstring(f"{text}\n{tests}"), "program"),
         reference=code,
