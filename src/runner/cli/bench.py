@@ -5,6 +5,7 @@ Measuring is ``runner.train.bench``'s and ``runner.train.peer``'s, counting FLOP
 
 import dataclasses
 import json
+import statistics
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -54,14 +55,17 @@ def bench(
     peer: Annotated[
         bool, typer.Option("--peer", help="The same by TRL's SFTTrainer, which must be installed; on CUDA.")
     ] = False,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Also where a step's time on the device goes; on CUDA.")
+    ] = False,
     file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write all rows as JSON.")] = None,
 ) -> None:
     """Measure the speed and memory of a job's training step.
 
     On random tokens: it needs no data, and keeps nothing.
     """
-    settings, profile = named_job(job, override), named_cluster(cluster, None, None)
-    asked = Asked(_lengths(lengths), tokens, mixed, _kernels(kernels, settings), peer)
+    settings, resources = named_job(job, override), named_cluster(cluster, None, None)
+    asked = Asked(_lengths(lengths), tokens, mixed, _kernels(kernels, settings), peer, profile)
     if deterministic:
         train = settings.train.model_copy(update={"deterministic": True})
         settings = settings.model_copy(update={"train": train})
@@ -71,7 +75,7 @@ def bench(
 
     reach_model(settings.model)
     with tempfile.TemporaryDirectory() as folder:
-        report = _measured(settings, profile, asked, Path(folder))
+        report = _measured(settings, resources, asked, Path(folder))
     typer.echo(render(report))
     if file is not None:
         file.write_text(json.dumps(as_json(report), indent=1) + "\n", encoding="utf-8")
@@ -86,6 +90,7 @@ class Asked:
     mixed: bool
     kernels: tuple[str, ...]
     peer: bool
+    profile: bool
 
 
 @dataclass(frozen=True)
@@ -152,6 +157,8 @@ def _measured(job: "Job", cluster: "Cluster", asked: Asked, folder: Path) -> Rep
 
     if asked.peer:
         check_peer(job)
+    if asked.profile and not torch.cuda.is_available():
+        raise UserError("the device's time is noted on CUDA only, and there is none", "--profile", "leave it out")
     loaded = job
     if job.model.weights == "random" and torch.cuda.is_available():
         loaded = write_random(job, folder)
@@ -219,7 +226,9 @@ def _work(job: "Job", cases: "Sequence[Case]", asked: Asked, geometry: "Geometry
 
     work: list[_Work] = []
     for case in cases:
-        work += [(f"{case.name}, {name}", partial(run_case, job, case, name, geometry)) for name in asked.kernels]
+        for name in asked.kernels:
+            run = partial(run_case, job, case, name, geometry, profiled=asked.profile)
+            work.append((f"{case.name}, {name}", run))
         if asked.peer and _takes(geometry, case.length):
             work += [(f"{case.name}, {KERNELS}, {way.form}", partial(run_peer, job, case, way)) for way in ways(case)]
     return work
@@ -263,7 +272,23 @@ def as_json(report: Report) -> dict[str, Any]:
 
 def render(report: Report) -> str:
     """The report as lines for a terminal: what it was measured on, the table, and what its columns mean."""
-    return "\n".join([*_head(report.facts), "", *_table(report.entries), "", *_notes(report)])
+    return "\n".join([*_head(report.facts), "", *_table(report.entries), "", *_profiles(report), *_notes(report)])
+
+
+def _profiles(report: Report) -> list[str]:
+    """Where the time of each profiled row goes, each followed by an empty line."""
+    from runner.train.profiling import table
+
+    lines: list[str] = []
+    for row in (entry.row for entry in report.entries):
+        if row.spent is not None and row.figures is not None:
+            step_ms = 1000 * statistics.median(row.figures.step_s)
+            lines += [
+                f"{row.case}, {row.kernels}: {row.spent.kernels:,} kernels a step",
+                *table(row.spent, step_ms),
+                "",
+            ]
+    return lines
 
 
 def _head(facts: Facts) -> list[str]:

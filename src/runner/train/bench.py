@@ -10,12 +10,13 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from runner.config.job import Job
 from runner.data.packing import pack_lengths
@@ -26,6 +27,7 @@ from runner.plan import Geometry, Settings, present_device, settle
 from runner.train.batches import MicroBatch, StepBatch, learned_tokens, micro_batch
 from runner.train.clock import peak_gib
 from runner.train.optimizer import FlatAdamW
+from runner.train.profiling import Profiled, Spent
 from runner.train.setup import build_model, choose_kernels
 from runner.train.step import losses_of, train_step
 from runner.train.weights import FlatWeights
@@ -33,6 +35,7 @@ from runner.train.world import World
 
 WARM_UP = 4  # steps that compile, allocate and fill caches
 MEASURED = 8
+PROFILED = 2  # steps of which every kernel is noted
 RATE = 1e-4
 PROMPT = 0.05  # first part of every document, which is not learned
 SHORTEST = 64  # tokens of a document of mixed length
@@ -80,6 +83,7 @@ class Row:
     figures: Figures | None
     why: str = ""
     reference: bool = False  # the peer as it comes, which the others of the case are compared with
+    spent: Spent | None = None  # where the time goes, if that was asked for
 
 
 def equal_case(length: int, tokens: int, vocabulary: int) -> Case:
@@ -136,36 +140,69 @@ def job_of(job: Job, case: Case, kernels: str) -> Job:
     return job.model_copy(update={"data": data, "train": train})
 
 
-def run_case(job: Job, case: Case, kernels: str, geometry: Geometry) -> Row:
+def run_case(job: Job, case: Case, kernels: str, geometry: Geometry, *, profiled: bool = False) -> Row:
     """The steps of ``case`` on ``kernels``, in the form that is chosen for this device's free memory.
 
-    A case that does not fit, or that the model cannot take, gives a row that says so; nothing of it stays in memory.
+    With ``profiled`` more steps follow, not replayed, in which the time of every kernel is noted.  A case that does not
+    fit, or that the model cannot take, gives a row that says so; nothing of it stays in memory.
     """
     job = job_of(job, case, kernels)
     try:
         settings = settle(job, geometry, present_device(), ranks=1)
     except (DoesNotFit, UserError) as error:
         return Row(case.name, kernels, "", None, error.what)
+    figures, why, spent = None, "", None
     try:
-        figures, why = _measured(job, case, settings, World()), ""
+        figures = _measured(job, case, settings, World())
+        if profiled:
+            _release()
+            spent = _profiled(job, case, replace(settings, replayed=False), World(), geometry.vocabulary)
     except torch.OutOfMemoryError as error:
-        figures, why = None, " ".join(str(error).split())
+        why = " ".join(str(error).split())
     _release()
-    return Row(case.name, kernels, form_of(settings, len(case.packs)), figures, why)
+    return Row(case.name, kernels, form_of(settings, len(case.packs)), figures, why, spent=spent)
+
+
+class _Steps:
+    """The model of a job in one form, and the steps of a case one after the other."""
+
+    def __init__(self, job: Job, case: Case, settings: Settings, world: World) -> None:
+        choose_kernels(world.device, deterministic=job.train.deterministic)
+        self._job, self._case, self._settings, self._world = job, case, settings, world
+        self._model = build_model(job, settings, world.device)
+        self._optimizer = FlatAdamW(FlatWeights(self._model), job.train)
+        self._learned = sum(learned_tokens(pack) for pack in case.packs)
+        self._step = 0
+
+    def next(self) -> Tensor:
+        """Queue one step; its record, still on the device."""
+        self._step += 1
+        packs, world = self._case.packs, self._world
+        batches = _micro_batches(packs, self._settings.micro_batch, world.device)
+        batch = StepBatch(self._step, batches, self._learned, tuple(range(len(packs))))
+        seed = self._job.train.seed
+        return train_step(self._model, self._optimizer, batch, world, rate=RATE, seed=seed, stop=False)
+
+
+def _profiled(job: Job, case: Case, settings: Settings, world: World, vocabulary: int) -> Spent:
+    steps = _Steps(job, case, settings, world)
+    for _ in range(WARM_UP):
+        steps.next()
+    if world.device.type == "cuda":
+        torch.cuda.synchronize(world.device)
+    with Profiled(PROFILED, vocabulary) as noted:
+        for _ in range(PROFILED):
+            steps.next()
+    return noted.spent()
 
 
 def _measured(job: Job, case: Case, settings: Settings, world: World) -> Figures:
-    choose_kernels(world.device, deterministic=job.train.deterministic)
-    model = build_model(job, settings, world.device)
-    optimizer = FlatAdamW(FlatWeights(model), job.train)
-    learned = sum(learned_tokens(pack) for pack in case.packs)
+    steps = _Steps(job, case, settings, world)
     laps, record = _Laps(world.device), torch.zeros(0)
     if world.device.type == "cuda":  # before the first step: later ones may be replayed in memory taken then
         torch.cuda.reset_peak_memory_stats(world.device)
     for step in range(1, WARM_UP + MEASURED + 1):
-        batches = _micro_batches(case.packs, settings.micro_batch, world.device)
-        batch = StepBatch(step, batches, learned, tuple(range(len(case.packs))))
-        record = train_step(model, optimizer, batch, world, rate=RATE, seed=job.train.seed, stop=False)
+        record = steps.next()
         laps.end(wait=step <= WARM_UP)
     seconds = laps.seconds()
     counted = seconds[WARM_UP:]
@@ -253,7 +290,8 @@ def write_random(job: Job, folder: Path) -> Job:
 
 def _release() -> None:
     """Give back what the last model held: its memory, and the code compiled for its shapes."""
-    gc.collect()
     torch.compiler.reset()
+    while gc.collect():  # what one round frees may have held what the next one finds
+        pass
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
