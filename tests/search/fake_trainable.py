@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from runner.config.job import Job
@@ -13,6 +14,13 @@ from runner.search.worker import AnyBase, AnyTrunk, Place
 from search_fakes import BASE_LOSS, QUESTION_TOKENS, rung
 
 FIRST_SEED = 17  # the demo job's; another one is a repeat
+
+
+@dataclass(frozen=True)
+class FakeParked:
+    job: Job
+    stop_step: int
+    nbytes: int = 1
 
 
 class FakeTrunk:
@@ -27,8 +35,12 @@ class FakeTrunk:
             time.sleep(0.05)
             if progress is not None:
                 progress(step)
+        self.measured = stop_step
         seed = None if self.job.train.seed == FIRST_SEED else self.job.train.seed
         return rung(Task("any", 0, seed, self.job.model_dump(mode="json"), (), 0, 8), stop_step)
+
+    def park(self) -> FakeParked:
+        return FakeParked(self.job, self.measured)
 
 
 class FakeBase:
@@ -44,8 +56,9 @@ class FakeBase:
         del job
         return None
 
-    def start(self, job: Job, *, warmup_steps: int) -> AnyTrunk:
+    def start(self, job: Job, *, warmup_steps: int, parked: FakeParked | None = None) -> AnyTrunk:
         assert warmup_steps >= 0
+        assert parked is None or parked.job == job
         return FakeTrunk(job)
 
 
@@ -77,12 +90,12 @@ class DyingBase(FakeBase):
         self.started = 0
         self.died = Path(place.folder, "died")
 
-    def start(self, job: Job, *, warmup_steps: int) -> AnyTrunk:
+    def start(self, job: Job, *, warmup_steps: int, parked: FakeParked | None = None) -> AnyTrunk:
         self.started += 1
         if self.started == 2 and not self.died.exists():
             self.died.touch()
             os._exit(1)
-        return super().start(job, warmup_steps=warmup_steps)
+        return super().start(job, warmup_steps=warmup_steps, parked=parked)
 
 
 class DyingTrainable(SearchTrainable):

@@ -170,7 +170,7 @@ def test_time_to_a_loss_counts_all_that_came_before(tmp_path: Path) -> None:
 
 
 def test_time_to_a_loss_follows_the_order_in_which_trials_went_on(tmp_path: Path) -> None:
-    """Trial 0 takes 7.5 s to 50, trial 1 as long, then trial 0 from step 0 to 200 takes 30 s more."""
+    """Trial 0 takes 7.5 s to 50, trial 1 as long, then trial 0 to 200 takes 30 s more."""
     plan = plan_in(tmp_path)
     trials = trial(0, [even(50, 0.5)]), trial(1, [even(50, 0.45)])
     done(plan, "resident", 100.0, trials=trials)

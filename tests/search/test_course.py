@@ -79,7 +79,7 @@ def test_few_measure_more_than_the_halving_steps_and_their_own(tmp_path: Path) -
     assert any(40 in measured_by(trial) for trial in held_back)
 
 
-def test_a_trial_held_back_goes_on_from_step_0_and_its_costs_add_up(tmp_path: Path) -> None:
+def test_a_trial_held_back_goes_on_later_and_its_costs_add_up(tmp_path: Path) -> None:
     study = whole(tmp_path, trials=6)
     events = read_journal(tmp_path / "whole")
     anew = [event["trial"] for event in events if event["kind"] == "on" and event["anew"]]

@@ -57,11 +57,14 @@ def run(home: Path, *words: str) -> "subprocess.Popen[str]":
 
 
 def study(storage: Path) -> Study:
-    """What was measured, without what depends on the clock and on the memory of other processes."""
+    """What was measured, without what depends on the clock and on what processes had in memory.
+
+    A trial whose state was lost while it waited trains its trunk again, so its tokens depend on that, too.
+    """
     found = study_in(read_journal(storage / "tiny" / "journal.jsonl"))
     trials = []
     for trial in found.trials:
-        rungs = tuple(replace(rung, seconds=0.0, peak_gib=0.0) for rung in trial.rungs)
+        rungs = tuple(replace(rung, seconds=0.0, peak_gib=0.0, trained_tokens=0) for rung in trial.rungs)
         trials.append(replace(trial, step_s=0.0, rungs=rungs))
     repeats = (replace(each, rung=replace(each.rung, seconds=0.0, peak_gib=0.0)) for each in found.repeats)
     return replace(found, trials=tuple(trials), repeats=tuple(repeats))

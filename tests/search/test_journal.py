@@ -101,7 +101,7 @@ def test_a_trial_that_goes_on_keeps_what_it_had_and_its_costs_add_up() -> None:
     assert study_in([*went_on, rung_event(0, LATER), again_event(0), rung_event(0, LATER)]).trials[0].rungs == after
 
 
-def test_a_trial_that_goes_straight_on_counts_from_step_0_and_a_kill_takes_it_back_there() -> None:
+def test_a_trial_that_goes_straight_on_counts_once_and_a_kill_takes_it_back_to_its_start() -> None:
     straight = [*events()[:3], on_event(0, 40, anew=False), rung_event(0, LATER)]
     assert study_in(straight).trials[0].rungs == (RUNG, LATER)
     assert study_in([*straight, again_event(0)]).trials == (FIRST,)

@@ -32,7 +32,11 @@ def test_first_legs_measure_their_ends_and_the_trials_own_and_the_last_all(own: 
 
 def test_held_back_and_going_on_measures_what_it_has_not() -> None:
     assert stops_due(SEARCH, replace(having(TRIAL, 25), until=75)) == (75, 100, 125, 150, 175, 200)
-    assert stops_due(SEARCH, replace(having(TRIAL, 25, 75), until=200)) == (50, 100, 125, 150, 175, 200)
+    assert stops_due(SEARCH, replace(having(TRIAL, 25, 75), until=200)) == (100, 125, 150, 175, 200)
+
+
+def test_what_was_passed_by_is_left_for_after_the_last() -> None:
+    assert stops_due(SEARCH, replace(having(TRIAL, 25, 75, *STOPS[3:]), until=200)) == (50,)
     assert stops_due(SEARCH, replace(having(TRIAL, *STOPS), until=200)) == ()
 
 

@@ -90,6 +90,24 @@ def test_the_trunk_goes_on_as_if_there_had_been_no_branch(kernels: str, cache: P
     assert with_branches.trained_tokens == (12 + 2 + 3) * 512  # the decays of the first two are trained besides
 
 
+@pytest.mark.parametrize("kernels", ["auto", "fused"])
+def test_a_trial_that_waited_while_others_trained_goes_on_bit_for_bit(kernels: str, cache: Path) -> None:
+    job = small_job(lora__rank=3, train__kernels=kernels)
+    base = base_for(job, cache, largest_rank=16)
+    expected, end = rungs(base, job), state(base)
+    trunk = base.start(job, warmup_steps=WARMUP_STEPS)
+    first = trunk.to_rung(5)
+    parked = trunk.park()
+    rungs(base, small_job(lora__rank=16, lora__alpha=3.0, train__learning_rate=5e-2, train__kernels=kernels))
+    again = base.start(job, warmup_steps=WARMUP_STEPS, parked=parked)
+    found = [first, again.to_rung(8), again.to_rung(12)]
+    assert [(rung.loss, rung.question_sums) for rung in found] == [(e.loss, e.question_sums) for e in expected]
+    assert all(torch.equal(*pair) for pair in zip(state(base), end, strict=True))
+    # the trunk of 3 steps is not trained again
+    assert first.trained_tokens + found[-1].trained_tokens == expected[-1].trained_tokens
+    assert parked.nbytes == sum(tensor.nbytes for tensor in base.loaded.optimizer.changing())
+
+
 def test_a_trial_after_another_gives_what_it_gives_as_the_first(cache: Path, padded: ResidentBase) -> None:
     job = small_job(lora__rank=5, train__seed=3)
     other = small_job(

@@ -2,19 +2,28 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import pytest
 import torch
+from small_trials import small_job
 
 from runner.config.job import Job
 from runner.errors import Diverged, DoesNotFit, UserError
 from runner.search.course import Task
 from runner.search.journal import Journal
 from runner.search.records import Rung
+from runner.search.waiting import Waiting
 from runner.search.worker import STOP_LOOK_S, AnyBase, Place, Report, TrialWorker, report_of
 from search_fakes import QUESTION_TOKENS, course, rung, space
+
+
+@dataclass(frozen=True)
+class Parked:
+    stop_step: int
+    job: Job
+    nbytes: int = 1
 
 
 class Base:
@@ -25,20 +34,26 @@ class Base:
     def __init__(self, behave: Callable[[int], None]) -> None:
         self.behave = behave
         self.started: list[Job] = []
+        self.went_on: list[Parked | None] = []
         self.suits = True
 
     def why_not(self, job: Job) -> str | None:
         return None if self.suits else f"not for {job.name}"
 
-    def start(self, job: Job, *, warmup_steps: int) -> "Base":
+    def start(self, job: Job, *, warmup_steps: int, parked: "Parked | None" = None) -> "Base":
         assert warmup_steps == 5
         self.started.append(job)
+        self.went_on.append(parked)
         return self
+
+    def park(self) -> "Parked":
+        return Parked(self.measured, self.started[-1])
 
     def to_rung(self, stop_step: int, progress: Callable[[int], None] | None = None) -> Rung:
         if progress is not None:
             progress(stop_step)
         self.behave(stop_step)
+        self.measured = stop_step
         task = Task("t", 0, None, self.started[-1].model_dump(mode="json"), (), 5, 8)
         return rung(task, stop_step)
 
@@ -73,6 +88,54 @@ def test_trials_follow_each_other_on_one_base(tmp_path: Path) -> None:
             assert (report.base_loss, report.question_tokens) == (4.0, QUESTION_TOKENS)
     assert len(bases) == 1
     assert bases[0].started == [Job.model_validate(dict(task.job)) for task in (first, second)]
+
+
+def test_a_trial_goes_on_where_it_waited_and_begins_anew_what_lies_before(tmp_path: Path) -> None:
+    working, bases = worker(tmp_path)
+    first, second = tasks(tmp_path, 2)
+    for task in (first, second):
+        working.begin(task)
+        working.advance()
+    working.begin(replace(first, stop_steps=first.stop_steps[1:]))
+    assert working.advance().kind == "rung"
+    (base,) = bases
+    assert base.went_on[2] == Parked(first.stop_steps[0], base.started[0])
+    working.begin(replace(second, stop_steps=second.stop_steps[:1]))
+    working.advance()
+    working.begin(replace(first, seed=18, stop_steps=first.stop_steps[2:]))
+    working.advance()
+    assert base.went_on[3:] == [None, None]
+
+
+def test_a_trial_that_ended_in_an_error_waits_nowhere(tmp_path: Path) -> None:
+    failing: list[Exception] = []
+
+    def behave(_: int) -> None:
+        if failing:
+            raise failing.pop()
+
+    working, bases = worker(tmp_path, behave)
+    first, second = tasks(tmp_path, 2)
+    working.begin(first)
+    working.advance()
+    failing.append(Diverged("loss not finite"))
+    working.advance()
+    working.begin(second)
+    working.advance()
+    working.begin(replace(first, stop_steps=first.stop_steps[2:]))
+    working.advance()
+    assert bases[0].went_on == [None, None, None]
+
+
+def test_waiting_trials_take_no_more_than_their_room() -> None:
+    waiting, job = Waiting(room=2), small_job()
+    for trial in range(3):
+        waiting.keep(trial, Parked(20, job))
+    waiting.keep(1, Parked(40, job))
+    assert waiting.take(0, before=80) is None
+    assert waiting.take(1, before=80) == Parked(40, job)
+    assert waiting.take(1, before=80) is None
+    assert waiting.take(2, before=20) is None
 
 
 def test_a_base_that_does_not_suit_is_replaced(tmp_path: Path) -> None:

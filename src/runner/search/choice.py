@@ -3,16 +3,14 @@
 It follows from the study alone, so a search that is gone on with chooses as one that was left alone.
 """
 
-from dataclasses import replace
 from typing import TypeAlias
 
 from runner.config.search import Objective, Search
-from runner.search.legs import leg_after, leg_ends, stops_due
+from runner.search.legs import BEST, leg_after, leg_ends, stops_due
 from runner.search.proposals import loss_of
 from runner.search.records import Study, Trial
 from runner.search.rungs import Standing, next_to_go_on, why_waits
 
-BEST = 2  # configurations of which every stop step is measured, and that are trained again with other seeds
 GoingOn: TypeAlias = tuple[int, int]  # a trial, and the stop step at which its leg ends
 
 
@@ -59,7 +57,7 @@ def to_complete(study: Study, search: Search) -> GoingOn | None:
     """The next of the best that has not measured every stop step; one that came to a bad end is left as it is."""
     last = search.stop_steps[-1]
     for trial in best_trials(study, search.objective)[:BEST]:
-        if trial.ending in ("stopped", "finished") and stops_due(search, replace(trial, until=last)):
+        if trial.ending in ("stopped", "finished") and stops_due(search, trial):
             return trial.number, last
     return None
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from runner.errors import RunnerError, TrainingFailed, UserError
 from runner.runs import JSON
-from runner.search.choice import BEST, best_trials, goes_straight_on, to_complete, to_go_on, why_held_back
+from runner.search.choice import best_trials, goes_straight_on, to_complete, to_go_on, why_held_back
 from runner.search.costs import Costs, with_rank
 from runner.search.journal import (
     Journal,
@@ -24,7 +24,7 @@ from runner.search.journal import (
     rung_event,
     trial_event,
 )
-from runner.search.legs import leg_ends, stops_due
+from runner.search.legs import BEST, leg_ends, stops_due
 from runner.search.proposals import loss_of, propose
 from runner.search.records import Repeat, Rung, Study, Trial, TrialEnding
 from runner.search.space import Space

@@ -100,7 +100,7 @@ def again_event(trial: int) -> Event:
 
 
 def on_event(trial: int, until: int, *, anew: bool) -> Event:
-    """A trial goes on to the stop step ``until``; ``anew``: from step 0 again, for it had been held back."""
+    """A trial goes on to the stop step ``until``; ``anew``: in another task, for it had been held back."""
     return {"kind": "on", "trial": trial, "until": until, "anew": anew}
 
 
@@ -126,7 +126,7 @@ class Reading:
         self._base_loss = 0.0
         self._question_tokens: tuple[int, ...] = ()
         self._trials: dict[int, Trial] = {}
-        self._begun: dict[int, Trial] = {}  # each as it was when it last began to train from step 0
+        self._begun: dict[int, Trial] = {}  # each as it was when its present task began
         self._costs: dict[int, tuple[float, float]] = {}
         self._repeats: list[Repeat] = []
         for event in events:
@@ -170,7 +170,7 @@ def rung_in(values: Mapping[str, Any]) -> Rung:
 
 
 def _after(trial: Trial, event: Event, begun: Trial) -> Trial:
-    """``trial`` after one more event; ``begun`` is what it was when it last began to train from step 0."""
+    """``trial`` after one more event; ``begun`` is what it was when its present task began."""
     if event["kind"] == "again":
         return begun
     if event["kind"] == "on":
@@ -181,7 +181,7 @@ def _after(trial: Trial, event: Event, begun: Trial) -> Trial:
 
 
 def _counted_on(rung: Rung, begun: Trial) -> Rung:
-    """``rung`` with what the trial had trained before it began from step 0 again."""
+    """``rung`` with what the trial had trained before its present task."""
     if not begun.rungs:
         return rung
     before = begun.rungs[-1]

@@ -7,6 +7,8 @@ from runner.config.search import Search
 from runner.search.records import Trial
 from runner.search.rungs import halving_steps
 
+BEST = 2  # configurations of which every stop step is measured, and that are trained again with other seeds
+
 
 def leg_ends(search: Search) -> tuple[int, ...]:
     """The halving steps, and the last stop step; that alone where nothing stops trials early."""
@@ -20,17 +22,17 @@ def leg_after(search: Search, end: int) -> int:
 
 
 def stops_due(search: Search, trial: Trial) -> tuple[int, ...]:
-    """The stop steps that ``trial`` measures if it goes on and on from step 0, ascending; what it has is left out.
+    """The stop steps that ``trial`` measures if it goes on and on, ascending; what it has is left out.
 
     On the last leg they are all: those that get there are few and may be the answer.  Before it they are the ends of
-    legs and the trial's own.  A trial that passes the earlier ones again on its way to the last measures them, too.
+    legs and the trial's own.  A trial that has been to the end is left with those that it passed by.
     """
     *holding, last = leg_ends(search)
     measured = {rung.stop_step for rung in trial.rungs}
-    every = trial.until == last
-    first_of_last_leg = max(holding, default=0)
+    left = [stop for stop in search.stop_steps if stop not in measured]
+    if last in measured:
+        return tuple(left)
+    furthest, last_leg = max(measured, default=0), max(holding, default=0)
     return tuple(
-        stop
-        for stop in search.stop_steps
-        if stop not in measured and (every or stop > first_of_last_leg or stop in holding or stop == trial.stop_step)
+        stop for stop in left if stop > furthest and (stop > last_leg or stop in holding or stop == trial.stop_step)
     )

@@ -16,7 +16,7 @@ from runner.config.job import Job, Train
 from runner.config.load_search import LoadedSearch, number_kind
 from runner.config.search import Choice, Range, Search
 from runner.errors import JobFileError, UserError
-from runner.search.legs import leg_ends
+from runner.search.legs import BEST, leg_ends
 from runner.search.records import Value
 from runner.search.rungs import places
 from runner.search.trunk import last_shared_step, train_until
@@ -91,12 +91,16 @@ class Space:
     def expected_steps(self, values: Mapping[str, Value]) -> int:
         """About the steps of all trials with ``values``, repeats left out.
 
-        A trial that is not held back in between trains less, one that measures its own stop step on the way more.
+        A trial trains more that measures its own stop step on the way, or whose state was lost while it waited.
         """
         *holding, last = leg_ends(self.search)
-        rest = [stop for stop in self.search.stop_steps if stop not in holding]
-        each = {**{end: self.pass_steps(values, (end,)) for end in holding}, last: self.pass_steps(values, rest)}
-        return sum(count * each[end] for end, count in self.reached().items())
+        passed_by = [stop for stop in self.search.stop_steps if holding and stop < holding[-1] and stop not in holding]
+        steps, before, measured = min(BEST, self.search.trials) * self.pass_steps(values, passed_by), 0, list[int]()
+        for end, count in self.reached().items():
+            measured += [end] if end != last else [s for s in self.search.stop_steps if s > max(measured, default=0)]
+            after = self.pass_steps(values, measured)
+            steps, before = steps + count * (after - before), after
+        return steps
 
 
 def space_of(loaded: LoadedSearch) -> Space:

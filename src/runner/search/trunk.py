@@ -51,6 +51,31 @@ class Snapshot:
         for kept, live in zip(self._kept, self._live, strict=True):
             live.copy_(kept)
 
+    def on_host(self) -> tuple[Tensor, ...]:
+        """The copy, in memory of its own on the host."""
+        return tuple(kept.to("cpu", copy=True) for kept in self._kept)
+
+    @torch.no_grad()
+    def fill(self, tensors: Sequence[Tensor]) -> None:
+        """Let the copy be what ``on_host`` gave."""
+        for kept, tensor in zip(self._kept, tensors, strict=True):
+            kept.copy_(tensor)
+
+
+@dataclass(frozen=True)
+class Parked:
+    """A trial that waits: where its trunk stands, on the host; 12 bytes a weight of the adapters."""
+
+    step: int
+    non_finite: int
+    stop_step: int  # the last that it measured
+    state: tuple[Tensor, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Its size in memory."""
+        return sum(tensor.nbytes for tensor in self.state)
+
 
 @dataclass(frozen=True)
 class Loaded:
@@ -107,8 +132,8 @@ def last_shared_step(train: Train) -> int:
 class Trunk:
     """A trial of ``job`` on a loaded base.  It ends when another is started there, or with its first error."""
 
-    def __init__(self, loaded: Loaded, job: Job, *, rows: int, warmup_steps: int) -> None:
-        """``rows`` are the buffers of a forward pass; the trial starts with adapters and optimizer as new."""
+    def __init__(self, loaded: Loaded, job: Job, *, rows: int, warmup_steps: int, parked: Parked | None = None) -> None:
+        """``rows`` are the buffers of a forward pass; adapters and optimizer are as new, or as ``parked`` has them."""
         started = time.perf_counter()
         assert job.lora is not None, "a trial trains an adapter"
         self._loaded, self._job, self._warmup_steps = loaded, job, warmup_steps
@@ -129,6 +154,11 @@ class Trunk:
         self._number = loaded.adapters.starts
         self._at = _Position()
         self._stop_step = 0
+        if parked is not None:
+            loaded.snapshot.fill(parked.state)
+            loaded.snapshot.put_back()
+            loaded.optimizer.weights.publish()
+            self._at, self._stop_step = _Position(parked.step, parked.non_finite), parked.stop_step
         self._usable = True
         self._measured_rungs = 0
         self._steps_trained = 0
@@ -160,6 +190,12 @@ class Trunk:
         loaded.optimizer.weights.publish()
         self._at, self._usable = trunk, True
         return rung
+
+    def park(self) -> Parked:
+        """The trial as it stands after its last rung, for a trunk that goes on from there later."""
+        self._assert_mine()
+        assert self._measured_rungs, "no rung has been trained to its end"
+        return Parked(self._at.step, self._at.non_finite, self._stop_step, self._loaded.snapshot.on_host())
 
     def save_adapter(self, directory: Path) -> None:
         """Write the adapter that the last rung's branch ended with, cut to its rank, as PEFT files."""

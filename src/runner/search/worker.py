@@ -20,6 +20,7 @@ from runner.plan import limit_memory
 from runner.runs import JSON
 from runner.search.course import Task
 from runner.search.records import Rung, TrialEnding
+from runner.search.waiting import AnyParked, Waiting
 
 STOP_LOOK_S = 0.5  # between two looks for a request to stop
 LIVE = "live"  # folder of a search in which each task's process tells the step it has reached
@@ -55,6 +56,8 @@ class AnyTrunk(Protocol):
 
     def to_rung(self, stop_step: int, progress: Callable[[int], None] | None = None) -> Rung: ...
 
+    def park(self) -> AnyParked: ...
+
 
 class AnyBase(Protocol):
     """What is needed of ``runner.search.resident.ResidentBase``."""
@@ -67,7 +70,7 @@ class AnyBase(Protocol):
 
     def why_not(self, job: Job) -> str | None: ...
 
-    def start(self, job: Job, *, warmup_steps: int) -> AnyTrunk: ...
+    def start(self, job: Job, *, warmup_steps: int, parked: Any = None) -> AnyTrunk: ...  # what its trunks parked
 
 
 Loader: TypeAlias = Callable[[Job, int, Place], AnyBase]  # job, largest rank, place
@@ -80,10 +83,14 @@ class TrialWorker:
         self._place, self._load = place, load
         self._base: AnyBase | None = None
         self._trunk: AnyTrunk | None = None
+        self._waiting = Waiting()
+        self._task: Task
         self._looked = 0.0
 
     def begin(self, task: Task) -> None:
-        """Make ``task`` the one that ``advance`` trains; nothing is loaded yet."""
+        """Make ``task`` the one that ``advance`` trains; nothing is loaded yet.  The one before may have to wait."""
+        if self._trunk is not None and self._task.seed is None and self._next < len(self._task.stop_steps):
+            self._waiting.keep(self._task.trial, self._trunk.park())
         self._task, self._job, self._next, self._trunk = task, Job.model_validate(dict(task.job)), 0, None
 
     def advance(self) -> Report:
@@ -92,8 +99,10 @@ class TrialWorker:
             rung, base = self._measured()
             return Report("rung", asdict(rung), base.base_loss, base.question_tokens)
         except Stopped:
+            self._trunk = None
             return Report("cut")
         except Diverged as error:
+            self._trunk = None
             return Report("end", ending="diverged", why=str(error))
         except (DoesNotFit, torch.OutOfMemoryError) as error:
             self._forget_base()
@@ -114,9 +123,10 @@ class TrialWorker:
         if self._base is None or self._base.why_not(self._job) is not None:
             self._forget_base()
             self._base = self._load(self._job, self._task.largest_rank, self._place)
-        if self._trunk is None:
-            self._trunk = self._base.start(self._job, warmup_steps=self._task.warmup_steps)
         stop_step = self._task.stop_steps[self._next]
+        if self._trunk is None:
+            parked = self._waiting.take(self._task.trial, before=stop_step) if self._task.seed is None else None
+            self._trunk = self._base.start(self._job, warmup_steps=self._task.warmup_steps, parked=parked)
         self._next += 1
         return self._trunk.to_rung(stop_step, progress=self._reached), self._base
 

@@ -105,15 +105,15 @@ def reached_after(plan: Plan, loss: float) -> float | None:
     """Seconds after which ``resident`` had a loss as low; None if never.  What is not of a trial counts as before."""
     events = read_journal(_journal_file(plan, "resident"))
     passed = _wall(plan, "resident") - sum(_seconds(trial) for trial in study_in(events).trials)
-    since_step_0 = 0.0
+    in_task = 0.0
     for event in events:
         if event["kind"] == "trial" or event.get("anew"):
-            passed, since_step_0 = passed + since_step_0, 0.0
+            passed, in_task = passed + in_task, 0.0
         elif event["kind"] == "rung":
             rung = rung_in(event)
-            since_step_0 = rung.seconds
+            in_task = rung.seconds
             if loss_of(rung, plan.space.search.objective) <= loss:
-                return passed + since_step_0
+                return passed + in_task
     return None
 
 
