@@ -16,7 +16,7 @@ from runner.config.job import Job, Train
 from runner.config.load_search import LoadedSearch, number_kind
 from runner.config.search import Choice, Range, Search
 from runner.errors import JobFileError, UserError
-from runner.search.legs import BEST, leg_ends
+from runner.search.legs import BEST, leg_ends, legs
 from runner.search.records import Value
 from runner.search.rungs import places
 from runner.search.trunk import last_shared_step, train_until
@@ -93,14 +93,14 @@ class Space:
 
         A trial trains more that measures its own stop step on the way, or whose state was lost while it waited.
         """
-        *holding, last = leg_ends(self.search)
-        passed_by = [stop for stop in self.search.stop_steps if holding and stop < holding[-1] and stop not in holding]
-        steps, before, measured = min(BEST, self.search.trials) * self.pass_steps(values, passed_by), 0, list[int]()
-        for end, count in self.reached().items():
-            measured += [end] if end != last else [s for s in self.search.stop_steps if s > max(measured, default=0)]
+        measured: list[int] = []
+        steps = before = 0
+        for leg, count in zip(legs(self.search), self.reached().values(), strict=True):
+            measured += leg
             after = self.pass_steps(values, measured)
             steps, before = steps + count * (after - before), after
-        return steps
+        passed_by = [stop for stop in self.search.stop_steps if stop not in measured]
+        return steps + min(BEST, self.search.trials) * self.pass_steps(values, passed_by)
 
 
 def space_of(loaded: LoadedSearch) -> Space:

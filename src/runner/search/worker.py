@@ -85,6 +85,7 @@ class TrialWorker:
         self._trunk: AnyTrunk | None = None
         self._waiting = Waiting()
         self._task: Task
+        self._next = 0  # of the task's stop steps
         self._looked = 0.0
 
     def begin(self, task: Task) -> None:
