@@ -31,6 +31,7 @@ class Event:
     time_range: Range
     input_shapes: list[list[int]] = field(default_factory=list)
     kernels: list[Kernel] = field(default_factory=list)
+    is_user_annotation: bool = False
 
 
 def launched(name: str, kernel: str, us: float, shapes: list[list[int]]) -> list[Event]:
@@ -47,6 +48,7 @@ def test_kernels_are_summed_by_part_and_what_no_operation_owns_is_the_rest() -> 
         *launched("FusedLayer", "gelu_forward", 300.0, []),
         *launched("aten::copy_", "elementwise_kernel", 100.0, [[8192, 3072]]),
         Event("kernel_cutlass_FlashAttentionForwardSm90", DeviceType.CUDA, Range(600.0)),
+        Event("Optimizer.step#AdamW.step", DeviceType.CUDA, Range(900.0), is_user_annotation=True),
     ]
     spent = spent_in(events, steps=2, vocabulary=49152)
     found = {part: ms for part, ms in spent.ms.items() if ms}
@@ -99,5 +101,5 @@ def test_a_real_products_kernels_are_found() -> None:
         for _ in range(3):
             left @ right
     spent = noted.spent()
-    assert spent.ms["base products"] > 0.9 * spent.total_ms > 0.0
+    assert spent.ms["base products"] > 0.5 * spent.total_ms > 0.0
     assert spent.kernels >= 1

@@ -18,6 +18,7 @@ STATE_BYTES = 16  # of a trainable weight: float32 master, gradient and two mome
 WORKING_LAYERS = 3.5  # a compiled layer's backward pass holds so many times what its forward pass would save
 WORKING_LAYERS_EAGER = 1.1  # the same for a layer that is not compiled
 HEAD_CHUNK_BYTES = 256 * 2**20  # logits held at once (runner.train.loss)
+PRODUCTS_BYTES = 32 * 2**20  # cuBLAS's workspace of one stream
 HEAD_COPIES = 1.6  # of them on a CPU, which works in a copy
 CPU_RUNTIME_GIB = 0.7  # resident size of the interpreter with torch, transformers and Ray, before any model
 
@@ -98,8 +99,11 @@ def _fused_working(geometry: Geometry, form: Form, tokens: int, width: int) -> f
     attention += 4 * tokens * geometry.heads_width  # the kernels sum the queries' gradient in float32
     unpacked = width * geometry.hidden * max(geometry.rise, geometry.fall) if form.residency == "nf4" else 0
     again = 0 if set(form.fused) == {"all"} else width * tokens * geometry.rise
-    replayed = 3 * width * tokens * geometry.hidden if form.replayed else 0  # states and gradient between the graphs
-    return float(max(mlp, attention) + again + unpacked + replayed)
+    working = max(mlp, attention) + again + unpacked
+    # graphs hold states and their gradient between them, keep their working set while the head has its own, and
+    # multiply on a stream of their own
+    replayed = 3 * width * tokens * geometry.hidden + head + PRODUCTS_BYTES if form.replayed else 0
+    return float(working + replayed)
 
 
 def _base_bytes(job: Job, geometry: Geometry, residency: Residency, width: int) -> float:

@@ -93,6 +93,8 @@ def spent_in(events: Iterable[Any], steps: int, vocabulary: int) -> Spent:
     us, kernels = Counter[Part](), 0
     every = 0.0
     for event in events:
+        if event.device_type != DeviceType.CPU and event.is_user_annotation:
+            continue  # a span that others' kernels lie in
         if event.device_type != DeviceType.CPU:
             every += float(event.time_range.elapsed_us())
             kernels += 1
