@@ -5,11 +5,11 @@ What the answer is, is ``answer``'s; this only writes it, at any time, from the 
 
 import json
 import shlex
-from importlib.metadata import version
 from pathlib import Path
 
 from runner.report import Command
 from runner.runs.durable import write_file
+from runner.runs.environment import package_versions
 from runner.search.answer import Answer, answer_of, as_json
 from runner.search.best import write_answer_job
 from runner.search.folder import SearchFolder
@@ -35,7 +35,8 @@ def conclude(folder: SearchFolder, space: Space, study: Study) -> Answer:
     _write_job(folder.best_file, space, study, answer.best)
     _write_job(folder.earliest_file, space, study, earliest)
     write_file(folder.answer_file, (json.dumps(as_json(answer), indent=1) + "\n").encode())
-    facts = (", ".join(f"{name} {version(name)}" for name in TOLD_VERSIONS),)
+    versions = package_versions()
+    facts = (", ".join(f"{name} {versions[name]}" for name in TOLD_VERSIONS if name in versions),)
     page = SearchPage(search.name, study, answer, _again(folder), next_commands(folder), facts)
     write_page(folder.page_file, page)
     return answer
