@@ -20,10 +20,11 @@ torch.set_num_threads(1)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """GPU tests skip themselves where there is no GPU, long ones where they are not asked for."""
+    """GPU tests skip themselves where there is no GPU, long ones and injected faults where they are not asked for."""
     without = {} if torch.cuda.is_available() else {"gpu": "no CUDA device"}
-    if "long" not in config.getoption("markexpr"):
-        without["long"] = "takes minutes: pytest -m long"
+    for mark in ("long", "chaos"):
+        if mark not in config.getoption("markexpr"):
+            without[mark] = f"takes minutes: pytest -m {mark}"
     for item in items:
         for mark, reason in without.items():
             if item.get_closest_marker(mark):
