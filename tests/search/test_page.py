@@ -15,7 +15,7 @@ from runner.report import Command
 from runner.report.drawing import Size
 from runner.search.answer import Answer
 from runner.search.page import SearchPage, page_html, write_page
-from runner.search.plots import stop_curves
+from runner.search.plots import slices, stop_curves
 from runner.search.records import Study
 from runner.search.scales import scale_of
 
@@ -43,6 +43,13 @@ def test_page_has_the_answer_the_commands_the_plots_and_every_pair() -> None:
     rows = text.partition("All 54 measured pairs</caption>")[2].partition("</table>")[0]
     lost = [trial for trial in page.study.trials if not trial.rungs]
     assert rows.count("<tr") - 1 == len(page.answer.pairs) + len(lost)
+
+
+def test_a_trial_that_stopped_early_is_told_apart_where_values_are_compared() -> None:
+    early = [trial(number, [even(50, 0.4)], ending="stopped") for number in range(1, 4)]
+    late = trial(0, [even(stop, 20 / stop) for stop in (50, 100, 200)])
+    drawn = slices(answered(study_of_trials(late, *early)), RANK, Size(600, 400)).svg
+    assert (drawn.count('class="ring"'), drawn.count('class="dot"')) == (1 + 3, 1 + 1)  # one of each in the legend
 
 
 def test_page_needs_nothing_from_elsewhere() -> None:

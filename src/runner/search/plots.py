@@ -111,12 +111,17 @@ def trade(answer: Answer, size: Size) -> Plot:
 
 
 def slices(answer: Answer, key: str, size: Size) -> Plot:
-    """The lowest loss of each trial against its value of one key."""
+    """The lowest loss of each trial against its value of one key; one that was stopped early might have come lower."""
     name, pairs = short_names(answer.keys)[key], lows(answer)
-    pieces, low = legend([("dot", "dot", "a trial at its lowest loss"), ("star", "star", "the lowest")], size)
+    whole = {pair.trial for pair in answer.pairs if pair.stop_step == answer.stop_steps[-1]}
+    entries: list[tuple[Shape, str, str]] = [("dot", "dot", "a trial at its lowest loss")]
+    entries += [("ring", "ring", "stopped early"), ("star", "star", "the lowest")]
+    pieces, low = legend(entries, size)
     frame = Frame(size, low + ABOVE, scale_of(answer.distributions[key]), losses_scale(pair.loss for pair in pairs))
     pieces += frame.axes(name)
-    pieces += [mark("dot", frame.at(pair.values[key], pair.loss), tip=tip(pair)) for pair in pairs]
+    for pair in pairs:
+        shape: Shape = "dot" if pair.trial in whole else "ring"
+        pieces.append(mark(shape, frame.at(pair.values[key], pair.loss), tip=tip(pair)))
     pieces += _best(frame, answer, lambda pair: pair.values[key])
     return plot(
         f"by-{key}",
