@@ -108,6 +108,17 @@ def test_a_summary_tells_losses_solved_speed_time_and_places(tmp_path: Path) -> 
     assert "best/" not in text
 
 
+def test_where_a_run_was_interrupted_is_told(tmp_path: Path) -> None:
+    hang = "a step took more than 60 s and was ended; its stacks are in hang-rank-0.log"
+    events: list[Record] = [
+        {"kind": "event", "step": 200, "name": "resumed", "text": "resumed after step 200"},
+        {"kind": "event", "step": 200, "name": "hang", "text": hang},
+    ]
+    lines = told(tmp_path, [*records(), *events]).splitlines()
+    place = lines.index("interrupted    resumed after step 200")
+    assert " ".join(line.strip() for line in lines[place + 1 : place + 3]) == hang
+
+
 def test_a_summary_in_ascii_is_ascii(tmp_path: Path) -> None:
     text = told(tmp_path, records(), Style(80, unicode=False))
     assert text.isascii()

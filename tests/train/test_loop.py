@@ -269,6 +269,27 @@ def test_a_run_killed_at_random_points_goes_on_bit_for_bit(
     assert weights(tmp_path) == weights(root)
 
 
+@pytest.mark.slow
+def test_a_run_that_is_stopped_in_a_step_is_ended_and_goes_on_bit_for_bit(
+    whole: tuple[Path, Recorder], cache: Path, tmp_path: Path
+) -> None:
+    root, uninterrupted = whole
+    quick = f"import runner.train.watchdog as watchdog; watchdog.LEAST_S = 2.0{KILLED}"
+    command = [sys.executable, "-c", quick, str(tmp_path), str(cache), str(Path(__file__).parent)]
+    child = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    while child.poll() is None and sum(r["kind"] == "train" for r in read_metrics(tmp_path / "metrics.jsonl")) < 10:
+        time.sleep(0.002)
+    child.send_signal(signal.SIGSTOP)  # in the twelfth step: a record is written while the next but one begins
+    assert child.wait(timeout=60) == -signal.SIGKILL
+    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+    records = read_metrics(tmp_path / "metrics.jsonl")
+    assert {r["step"]: r["loss"] for r in records if r["kind"] == "train"} == uninterrupted.losses()
+    assert weights(tmp_path) == weights(root)
+    [told] = [str(r["text"]) for r in records if r.get("name") == "hang"]
+    assert told.startswith("a step took more than ")
+    assert told.endswith("its stacks are in hang-rank-0.log")
+
+
 def test_the_file_reporter_is_asked_to_stop_by_a_file(cache: Path, tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     (tmp_path / "stop").touch()

@@ -32,6 +32,7 @@ def summary(run: LoadedRun, style: Style, commands: Sequence[Command] = ()) -> s
         _losses(run.records, style),
         _solved(run.records, style),
         _speed(run, style),
+        _interruptions(run.records, style),
         _places(run.folder, style),
         command_lines(commands, style),
     )
@@ -70,6 +71,15 @@ def _losses(records: Sequence[Record], style: Style) -> tuple[str, ...]:
     plateaus = [record.get("text") for record in of_kind(records, "event") if record.get("name") == "plateau"]
     for text in plateaus:
         lines += wrapped("", str(text).split(" "), style, joint=" ")
+    return tuple(lines)
+
+
+def _interruptions(records: Sequence[Record], style: Style) -> tuple[str, ...]:
+    """Where the run was gone on with, and what the watchdog ended."""
+    told = [record for record in of_kind(records, "event") if record.get("name") in ("resumed", "hang")]
+    lines: list[str] = []
+    for record in told:
+        lines += wrapped("" if lines else "interrupted", str(record.get("text")).split(" "), style, joint=" ")
     return tuple(lines)
 
 

@@ -5,6 +5,7 @@ run's folder and to ``reporter``.
 """
 
 import math
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -21,6 +22,7 @@ from runner.train.result import Ending, Result
 from runner.train.schedule import Measured, has_plateaued, learning_rate, shortened, warmup_steps
 from runner.train.state import Progress, read_state, write_state, write_weights
 from runner.train.step import losses_of, train_step, validation_losses
+from runner.train.watchdog import Watchdog, last_hang
 from runner.train.world import World
 
 NON_FINITE_LIMIT = 3  # steps in a row without a finite loss or gradient after which training ends
@@ -56,6 +58,8 @@ def _resumed(run: Run) -> Progress | None:
         return None
     progress = read_state(run.saves.path(step), run.model, run.optimizer, run.data.fingerprint)
     run.reporter.record({"kind": "event", "step": step, "name": "resumed", "text": f"resumed after step {step}"})
+    if run.world.leads and (told := last_hang(run.folder.root)) is not None:
+        run.reporter.record({"kind": "event", "step": step, "name": "hang", "text": told})
     run.watch.lap("resume_s")
     return progress
 
@@ -68,10 +72,16 @@ def begin(run: Run, progress: Progress) -> Progress:
 
 def run_steps(run: Run, progress: Progress) -> tuple[Progress, Ending]:
     """All steps to the horizon, or to a request to stop; the last checkpoint is durable on return."""
+    tell_startup(run, progress.step)
+    with closing(Watchdog(run.folder.root, run.world.rank)) as watchdog:
+        return _stepped(run, progress, watchdog)
+
+
+def _stepped(run: Run, progress: Progress, watchdog: Watchdog) -> tuple[Progress, Ending]:
     job, pending = run.job, list[_Pending]()
     batches = batches_of(run)
-    tell_startup(run, progress.step)
     while progress.step < progress.horizon.end:
+        watchdog.step()
         step = progress.step + 1
         batch = batches.of_step(step)
         rate = learning_rate(job.train, progress.horizon, step)
@@ -84,6 +94,8 @@ def run_steps(run: Run, progress: Progress) -> tuple[Progress, Ending]:
         progress, stopping = _noted(run, progress, pending, everything=validating or saving)
         if stopping:
             progress, _ = _noted(run, progress, pending, everything=True)
+        if validating or saving or stopping:
+            watchdog.rest()
         if validating:
             progress = _replanned(run, _validated(run, progress))
         if saving or stopping:

@@ -4,7 +4,6 @@ What stands between a step and its floor is read off here: the floor is the base
 rate that their kernels reached.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -90,8 +89,7 @@ def spent_in(events: Iterable[Any], steps: int, vocabulary: int) -> Spent:
     A kernel belongs to the operation that launched it where that is a product, whose shapes tell which; else its name
     tells.
     """
-    us, kernels = Counter[Part](), 0
-    every = 0.0
+    us, kernels, every = dict.fromkeys(PARTS, 0.0), 0, 0.0
     for event in events:
         if event.device_type != DeviceType.CPU and event.is_user_annotation:
             continue  # a span that others' kernels lie in
