@@ -3,17 +3,17 @@
 Reads light columns only; choosing among the questions is left to ``choice`` and ``documents``.
 """
 
-import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from runner.data.formats import DASH_QUESTION, LightRows, RowFormat, read_light
+from runner.data.described import DescribedRows, describe
+from runner.data.formats import DASH_QUESTION, RowFormat, read_light
 from runner.data.ledger import Quarantined
 from runner.data.rows import Rows
-from runner.data.statements import components, near_identical_pairs, signature_of, statement_key, words_of
+from runner.data.statements import components, near_identical_pairs
 from runner.errors import UserError
 
 QUARANTINE_LIMIT = 0.001  # part of the rows
@@ -64,27 +64,43 @@ class _Reading:
 
 
 def read_catalogue(
-    parts: list[tuple[Rows, RowFormat]], *, generated: bool, advance: Callable[[int, int], None]
+    parts: Sequence[tuple[Rows, RowFormat]], *, generated: bool, advance: Callable[[int, int], None]
 ) -> Catalogue:
     """The catalogue of the training rows and, as a second part, those of a validation split of its own.
 
     ``generated`` statements are one question only if equal.  UserError if more than 0.1 % of the rows are
     faulty.  Memory: about 0.6 kB a distinct statement and 50 B a row; no text is kept.
     """
-    reading = _Reading()
-    for rows, form in parts:
-        reading.part, reading.part_start = rows.name, len(reading.statement_of_row)
+    total = sum(len(rows) for rows, _ in parts)
+    met: set[bytes] = set()
+
+    def described(rows: Rows, form: RowFormat) -> Iterator[DescribedRows]:
         for batch in rows.scan(form.light_columns):
-            _read_batch(reading, read_light(batch, form), signed=not generated)
-            advance(len(reading.statement_of_row), sum(len(part) for part, _ in parts))
+            yield describe(read_light(batch, form), met, signed=not generated)
+
+    named = [(rows.name, described(rows, form)) for rows, form in parts]
+    return merge_described(named, lambda done: advance(done, total))
+
+
+def merge_described(parts: Sequence[tuple[str, Iterable[DescribedRows]]], advance: Callable[[int], None]) -> Catalogue:
+    """``read_catalogue`` of rows that are described already, with the names of their parts."""
+    reading = _Reading()
+    starts = []
+    for name, batches in parts:
+        reading.part, reading.part_start = name, len(reading.statement_of_row)
+        starts.append(reading.part_start)
+        for batch in batches:
+            _read_batch(reading, batch)
+            advance(len(reading.statement_of_row))
     total = len(reading.statement_of_row)
-    _refuse_if_many_faults(reading, total, parts[0][0].name)
-    return _grouped(reading, len(parts[0][0]))
+    _refuse_if_many_faults(reading, total, parts[0][0])
+    return _grouped(reading, (*starts, total)[1])
 
 
-def _read_batch(reading: _Reading, light: LightRows, *, signed: bool) -> None:
-    reading.sizes.append(light.answer_bytes)
-    for name, statement, stratum, fault in zip(light.ids, light.statements, light.strata, light.faults, strict=True):
+def _read_batch(reading: _Reading, rows: DescribedRows) -> None:
+    reading.sizes.append(np.array(rows.answer_bytes, dtype=np.int64))
+    columns = (rows.ids, rows.texts, rows.keys, rows.signatures, rows.sources, rows.difficulties, rows.faults)
+    for name, text, key, signature, source, difficulty, fault in zip(*columns, strict=True):
         row = len(reading.statement_of_row)
         if fault:
             reading.faults[row] = fault
@@ -94,29 +110,27 @@ def _read_batch(reading: _Reading, light: LightRows, *, signed: bool) -> None:
             reading.statement_of_row.append(-1)
             reading.stratum_of_row.append(-1)
             continue
-        number = _number_of(reading, statement, signed=signed)
+        number = _number_of(reading, text, key, signature)
         if name is not None:
             owner = reading.owners.setdefault(name, number)
             if owner != number:
                 reading.links.append((owner, number))
         reading.statement_of_row.append(number)
-        reading.stratum_of_row.append(reading.strata.setdefault(stratum, len(reading.strata)))
+        reading.stratum_of_row.append(reading.strata.setdefault((source, difficulty), len(reading.strata)))
 
 
-def _number_of(reading: _Reading, statement: str, *, signed: bool) -> int:
-    """The statement's number; words are looked at once for each distinct text (a question has many rows)."""
-    digest = hashlib.blake2b(statement.encode("utf-8", "surrogatepass"), digest_size=16).digest()
-    known = reading.texts.get(digest)
+def _number_of(reading: _Reading, text: bytes, key: bytes | None, signature: bytes | None) -> int:
+    """The statement's number; ``key`` and ``signature`` count only where the text is new."""
+    known = reading.texts.get(text)
     if known is not None:
         return known
-    words = words_of(statement)
+    assert key is not None, "a text was said to be met before and was not"
     fresh = len(reading.statements)
-    number = reading.statements.setdefault(statement_key(words), fresh)
-    reading.texts[digest] = number
-    signature = signature_of(words) if signed and number == fresh else None
-    if signature is not None:
+    number = reading.statements.setdefault(key, fresh)
+    reading.texts[text] = number
+    if signature is not None and number == fresh:
         reading.signed.append(number)
-        reading.signatures.append(signature)
+        reading.signatures.append(np.frombuffer(signature, dtype=np.uint32))
     return number
 
 

@@ -7,6 +7,7 @@ row into a ``Tally``.
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,14 +16,26 @@ from runner.data.catalogue import Catalogue
 from runner.data.choice import Candidates, apportion
 from runner.data.encoder import TextEncoder
 from runner.data.formats import RowFormat, Sample, read_sample
-from runner.data.rows import Rows
-from runner.data.shards import Document, SplitWriter
+from runner.data.rows import ReadRows
+from runner.data.shards import Document
 from runner.data.statements import statement_key
 
 OVER_LENGTH, OVER_LENGTH_BY_SIZE = "over max_length", "over max_length by its size, not tokenised"
 NOT_CHOSEN, ANOTHER_ROW = "question not chosen", "another row of its question kept"
 ENCODED_TOGETHER = 256  # rows
 SIZED_ROWS, SIZED_CHARACTERS, SIZE_MARGIN = 64, 16000, 1.1
+
+
+class Origin(NamedTuple):
+    """What a row says of where it is from."""
+
+    source: str
+    difficulty: str
+    licence: str
+    judgement: str
+
+
+NOWHERE = Origin("", "", "", "")
 
 
 @dataclass
@@ -36,11 +49,11 @@ class Tally:
     lost: Counter[str] = field(default_factory=Counter)
     origins: dict[str, Counter[str]] = field(default_factory=dict)
 
-    def keep(self, row: int, split: str, tokens: int, sample: Sample) -> None:
+    def keep(self, row: int, split: str, tokens: int, origin: Origin) -> None:
         self.fates[row] = kept_for(split)
         self.lengths_kept.append(tokens)
-        for column in ("source", "difficulty", "licence", "judgement"):
-            self.origins.setdefault(column, Counter())[getattr(sample, column)] += 1
+        for column, value in zip(Origin._fields, origin, strict=True):
+            self.origins.setdefault(column, Counter())[value] += 1
 
 
 def kept_for(split: str) -> str:
@@ -53,16 +66,30 @@ class Encoded:
     """A tokenised row; ``document`` is None if the row is not usable, for ``reason``."""
 
     row: int
-    sample: Sample | None
     document: Document | None
     tokens: int
     reason: str
+    origin: Origin = NOWHERE
+
+
+class EncodesRows(Protocol):
+    """Whatever knows rows as tokens."""
+
+    def encode(self, rows: NDArray[np.int64]) -> Iterator[Encoded]:
+        """Each of ``rows`` (ascending), tokenised; those with a document in the same order."""
+        ...
+
+
+class TakesDocuments(Protocol):
+    """Whatever documents are written to."""
+
+    def append(self, document: Document) -> None: ...
 
 
 class RowReader:
     """Rows of both splits by their number in the catalogue, read and tokenised in ascending order."""
 
-    def __init__(self, parts: Sequence[tuple[Rows, RowFormat]], encoder: TextEncoder, max_length: int) -> None:
+    def __init__(self, parts: Sequence[tuple[ReadRows, RowFormat]], encoder: TextEncoder, max_length: int) -> None:
         self._parts = parts
         self._encoder = encoder
         self._max_length = max_length
@@ -72,7 +99,7 @@ class RowReader:
         waiting: list[tuple[int, Sample]] = []
         for row, sample in self.samples(rows):
             if isinstance(sample, str):
-                yield Encoded(row, None, None, 0, sample)
+                yield Encoded(row, None, 0, sample)
                 continue
             waiting.append((row, sample))
             if len(waiting) == ENCODED_TOGETHER:
@@ -95,10 +122,11 @@ class RowReader:
             prompt, think, rest = ids[3 * place : 3 * place + 3]
             joined = [*prompt, *think, *rest, self._encoder.eos_id]
             if len(joined) > self._max_length:
-                yield Encoded(row, sample, None, len(joined), OVER_LENGTH)
+                yield Encoded(row, None, len(joined), OVER_LENGTH)
                 continue
             document = Document(_name_of(sample), np.array(joined, dtype=np.int64), len(prompt), len(think))
-            yield Encoded(row, sample, document, len(joined), "")
+            origin = Origin(sample.source, sample.difficulty, sample.licence, sample.judgement)
+            yield Encoded(row, document, len(joined), "", origin)
 
 
 def _name_of(sample: Sample) -> str:
@@ -153,7 +181,7 @@ class SplitFiller:
         filling: Filling,
         candidates: Candidates,
         catalogue: Catalogue,
-        reader: RowReader,
+        reader: EncodesRows,
         tally: Tally,
     ) -> None:
         self._filling = filling
@@ -162,7 +190,7 @@ class SplitFiller:
         self._reader = reader
         self._tally = tally
 
-    def fill(self, writer: SplitWriter, advance: Callable[[int, int], None]) -> Filled:
+    def fill(self, writer: TakesDocuments, advance: Callable[[int, int], None]) -> Filled:
         """Writes the split and tells the groups it took from.
 
         A stratum gives questions in proportion to its size; one that is lost is replaced by the next of its
@@ -188,7 +216,7 @@ class SplitFiller:
                 kept[stratum] += len(fitting)
                 advance(int(kept.sum()), min(self._filling.questions, int(sizes.sum())))
 
-    def _resolve(self, groups: list[int], writer: SplitWriter) -> set[int]:
+    def _resolve(self, groups: list[int], writer: TakesDocuments) -> set[int]:
         """Tokenises rows of ``groups``, a round at a time, until each has its rows or has none left."""
         waiting = {group: self._rows_to_try(group) for group in groups}
         kept: Counter[int] = Counter()
@@ -218,14 +246,14 @@ class SplitFiller:
             self._tally.fates[row] = OVER_LENGTH_BY_SIZE
         return [int(row) for row in (small if len(small) else rows[[int(sizes.argmin())]])]
 
-    def _settle(self, encoded: Encoded, writer: SplitWriter) -> bool:
-        if encoded.document is None or encoded.sample is None:
+    def _settle(self, encoded: Encoded, writer: TakesDocuments) -> bool:
+        if encoded.document is None:
             self._tally.fates[encoded.row] = encoded.reason
             if encoded.reason == OVER_LENGTH:
                 self._tally.lengths_over.append(encoded.tokens)
             return False
         writer.append(encoded.document)
-        self._tally.keep(encoded.row, self._filling.split, encoded.tokens, encoded.sample)
+        self._tally.keep(encoded.row, self._filling.split, encoded.tokens, encoded.origin)
         return True
 
     def _account(self, groups: list[int], found: set[int]) -> None:

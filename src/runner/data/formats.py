@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from runner.config.job import Data
-from runner.data.rows import Rows
+from runner.data.rows import ReadRows
 from runner.data.template import Answer, prompt_text, split_answer, with_tests
 from runner.errors import UserError
 
@@ -75,9 +75,9 @@ class Sample:
     judgement: str
 
 
-def format_of(data: Data, rows: Rows) -> RowFormat:
+def format_of(data: Data, rows: ReadRows) -> RowFormat:
     """The columns of ``data.format`` in ``rows``; UserError if one that is needed is not there."""
-    present = set(rows.columns)
+    present = set(rows.schema.names)
 
     def optional(name: str | None) -> str | None:
         return name if name in present else None
@@ -85,7 +85,7 @@ def format_of(data: Data, rows: Rows) -> RowFormat:
     needed, found = _named_columns(data, optional)
     missing = [name for name in needed if name not in present]
     if missing:
-        columns = ", ".join(sorted(rows.columns)) or "none"
+        columns = ", ".join(sorted(rows.schema.names)) or "none"
         raise UserError(
             f"column {', '.join(missing)} is missing, which data.format {data.format} needs",
             f"{rows.name} has the columns {columns}",
@@ -99,8 +99,8 @@ def format_of(data: Data, rows: Rows) -> RowFormat:
     return found
 
 
-def _refuse_if_no_texts(rows: Rows, name: str) -> None:
-    kind = rows.table.schema.field(name).type
+def _refuse_if_no_texts(rows: ReadRows, name: str) -> None:
+    kind = rows.schema.field(name).type
     inner = kind.value_type if pa.types.is_list(kind) or pa.types.is_large_list(kind) else kind
     if not (pa.types.is_string(inner) or pa.types.is_large_string(inner)):
         raise UserError(
@@ -108,8 +108,8 @@ def _refuse_if_no_texts(rows: Rows, name: str) -> None:
         )
 
 
-def _refuse_if_not_readable(rows: Rows, name: str, *, chat: bool) -> None:
-    kind = rows.table.schema.field(name).type
+def _refuse_if_not_readable(rows: ReadRows, name: str, *, chat: bool) -> None:
+    kind = rows.schema.field(name).type
     if chat:
         turns = kind.value_type if pa.types.is_list(kind) or pa.types.is_large_list(kind) else None
         readable = turns is not None and pa.types.is_struct(turns) and {"role", "content"} <= {f.name for f in turns}

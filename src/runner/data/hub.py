@@ -1,4 +1,4 @@
-"""Data sets of the Hugging Face hub: which commit is meant, and its rows, within a minute or one line of error.
+"""Data sets of the Hugging Face hub: which commit is meant, within a minute or one line of error, and how to ask it.
 
 Reading rows is left to ``loading``; tokens of access are only ever read by the hub's own library.
 """
@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runner.config.job import Data
-from runner.data.loading import Request, load_rows, not_found, refusal, unreachable
-from runner.data.rows import Rows
+from runner.data.loading import Request, not_found, refusal, unreachable
 from runner.errors import UserError
 
 TRIES_S = (0.0, 2.0, 6.0)  # pauses before each attempt
@@ -97,8 +96,8 @@ def _within(seconds: float, call: Callable[[], str]) -> str | BaseException:
     return results[0] if results else TimeoutError(f"no answer within {seconds:.0f} s")
 
 
-def load_from_hub(data: Data, commit: Commit, name: str) -> tuple[Rows, Rows | None]:
-    """The rows of data.split and of data.validation_split at ``commit``.
+def requests_of_hub(data: Data, commit: Commit, name: str) -> list[Request]:
+    """What to ask ``loading`` for: data.split, and data.validation_split if there is one, at ``commit``.
 
     A hub that does not answer is asked no further: the rows come from the Hugging Face cache, complete and of
     this commit, or UserError says that the hub cannot be reached.
@@ -107,8 +106,5 @@ def load_from_hub(data: Data, commit: Commit, name: str) -> tuple[Rows, Rows | N
     if refused is None:
         answer = _asked(data.id, commit.id)
         refused = "" if isinstance(answer, str) else refusal(answer)
-
-    def load(split: str) -> Rows:
-        return load_rows(Request(data.id, data.config, split, name, revision=commit.id, refused=refused))
-
-    return load(data.split), load(data.validation_split) if data.validation_split else None
+    splits = [split for split in (data.split, data.validation_split) if split]
+    return [Request(data.id, data.config, split, name, revision=commit.id, refused=refused) for split in splits]

@@ -1,4 +1,4 @@
-"""The one call of ``datasets.load_dataset``, with what it can refuse told in the project's own errors.
+"""The calls of ``datasets`` that find and read a split, with what it can refuse told in the project's own errors.
 
 Which set is asked for is left to ``sources`` and ``hub``.
 """
@@ -17,6 +17,7 @@ from runner.errors import DoesNotFit, RunnerError, UserError
 
 UNREADABLE = "the data cannot be read"
 SPLIT_FAULTS = ("corresponds to no data", "Split name should match", "slice boundaries", "nrecognized instruction")
+_WHOLE_SPLIT = re.compile(r"\w+(\.\w+)*")
 _LISTED = re.compile(r"\[(.*)\]", re.DOTALL)
 
 
@@ -51,13 +52,39 @@ def load_rows(request: Request) -> Rows:
             request.path,
             request.config,
             split=request.split,
-            data_files={"train": [str(request.file)]} if request.file else None,
+            data_files=_data_files(request),
             cache_dir=str(request.cache / "arrow") if request.cache else None,
             revision=request.revision,
         )
         if request.refused and not all(str(request.revision) in file["filename"] for file in found.cache_files):
             raise unreachable(request.name, f"{request.refused}; another commit is in the cache")
         return Rows(found.data.table, request.name)
+
+
+def files_of(request: Request) -> list[Path] | None:
+    """The files of the split, in the order in which ``load_rows`` reads them; those of the hub brought first.
+
+    None where the split is a part or a sum of splits, or is known only as a copy in the library's cache.
+    UserError as for ``load_rows``.
+    """
+    import datasets
+
+    if not _WHOLE_SPLIT.fullmatch(request.split):
+        return None
+    with _quiet(), _told(request), _cache_only(bool(request.refused)):
+        builder = datasets.load_dataset_builder(
+            request.path, request.config, data_files=_data_files(request), revision=request.revision
+        )
+        named = builder.config.data_files
+        if not named:
+            return None
+        if request.split not in named:
+            raise ValueError(f'Unknown split "{request.split}". Should be one of {list(named)}.')
+        return [Path(file) for file in datasets.DownloadManager().download(list(named[request.split]))]
+
+
+def _data_files(request: Request) -> dict[str, list[str]] | None:
+    return {"train": [str(request.file)]} if request.file else None
 
 
 @contextmanager

@@ -5,49 +5,30 @@ Tells the story; each step's work is in its own module.  Models and training are
 
 import hashlib
 import json
-import logging
+import shutil
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Protocol
-
-import numpy as np
-from numpy.typing import NDArray
 
 from runner.config.job import Data
-from runner.data.catalogue import Catalogue, read_catalogue
-from runner.data.choice import candidates
-from runner.data.documents import (
-    NOT_CHOSEN,
-    Filled,
-    Filling,
-    RowReader,
-    SplitFiller,
-    Tally,
-    kept_for,
-    largest_answer_bytes,
-)
+from runner.data.catalogue import read_catalogue
+from runner.data.documents import Filled, RowReader, Tally, kept_for, largest_answer_bytes
 from runner.data.encoder import TextEncoder
+from runner.data.filling import Candidature, fill_both
 from runner.data.formats import DASH_QUESTION, format_of
 from runner.data.ledger import Ledger, Lost, SplitCount, length_bins
+from runner.data.progress import Progress, Silent
 from runner.data.shards import PackedSplit, SplitWriter
 from runner.data.sources import Source, locate
 from runner.data.store import fault_of, locked, publishing
 from runner.data.template import template_fingerprint
+from runner.data.units import cut
+from runner.data.whole import Hire, Workplace, candidature_of
 from runner.errors import UserError
 
 LAYOUT = 2  # raise it with any change of what is written or how rows are chosen
-IN_HELD_OUT = "its question is in the validation split"
-
-
-class Progress(Protocol):
-    """Where long work shows itself: ``update`` moves a bar, ``say`` tells one line."""
-
-    def update(self, task: str, done: int, total: int) -> None: ...
-
-    def say(self, line: str) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -61,24 +42,19 @@ class PreparedData:
     validation_ids: tuple[str, ...]
 
 
-class _Silent:
-    """Progress for callers that show none: lines go to the log."""
-
-    def update(self, task: str, done: int, total: int) -> None:
-        pass
-
-    def say(self, line: str) -> None:
-        logging.getLogger(__name__).warning(line)
-
-
-def prepare(data: Data, encoder: TextEncoder, *, cache: Path, progress: Progress | None = None) -> PreparedData:
+def prepare(
+    data: Data, encoder: TextEncoder, *, cache: Path, progress: Progress | None = None, hire: Hire | None = None
+) -> PreparedData:
     """The data of a job, tokenised once and kept under ``cache`` by a hash of all it depends on.
 
     Same arguments, same documents in the same packs.  Safe when several processes call it at once: one
     makes it, the others wait.  A damaged cache is told in one line and made again.  UserError for data that
     is missing, unreadable or leaves no row.
+
+    ``hire`` gives processes that share the work, unit by unit; the result is the same to the bit, and what was
+    done is not done again after a crash.  It is asked only if nothing prepared is at hand.
     """
-    shown = progress or _Silent()
+    shown = progress or Silent()
     cache = cache.expanduser().resolve()
     source = locate(data, cache)
     key = _key(data, encoder, source)
@@ -88,8 +64,11 @@ def prepare(data: Data, encoder: TextEncoder, *, cache: Path, progress: Progress
         if fault:
             shown.say(f"the prepared data in {folder} cannot be used ({fault}); it is made again")
         if fault is not None:
+            units = cache / f"{key}.units"
             with publishing(cache, key) as fresh:
-                _make(data, encoder, source, fresh, shown)
+                making = _Making(data, encoder, source, fresh, shown)
+                _make_in_units(making, units, hire) if hire else _make(making)
+            shutil.rmtree(units, ignore_errors=True)
         return _opened(folder, data, encoder, key)
 
 
@@ -116,70 +95,60 @@ def _open(folder: Path, data: Data, encoder: TextEncoder) -> PackedSplit:
 
 
 @dataclass(frozen=True)
-class _Work:
-    """What filling the splits shares."""
+class _Making:
+    """What making the data needs; ``folder`` takes both splits and the ledger."""
 
     data: Data
-    catalogue: Catalogue
-    reader: RowReader
-    largest_bytes: int
-    tally: Tally
+    encoder: TextEncoder
+    source: Source
     folder: Path
-    vocabulary: int
     progress: Progress
 
 
-def _make(data: Data, encoder: TextEncoder, source: Source, folder: Path, progress: Progress) -> None:
-    """Reads, chooses, tokenises and writes both splits and the ledger into ``folder``."""
+def _make(making: _Making) -> None:
+    """Reads, chooses, tokenises and writes in this process."""
+    data, encoder, source = making.data, making.encoder, making.source
     parts = [(rows, format_of(data, rows)) for rows in source.load() if rows is not None]
-    catalogue = read_catalogue(parts, generated=source.generated, advance=partial(progress.update, "read rows"))
+    advance = partial(making.progress.update, "read rows")
+    catalogue = read_catalogue(parts, generated=source.generated, advance=advance)
     reader = RowReader(parts, encoder, data.max_length)
     largest = largest_answer_bytes(reader, encoder, catalogue, data.max_length)
-    tally = Tally([catalogue.faults.get(row, NOT_CHOSEN) for row in range(len(catalogue.group_of_row))])
-    work = _Work(data, catalogue, reader, largest, tally, folder, encoder.vocabulary, progress)
-    validation, train = _fill_both(work, own_split=len(parts) > 1)
+    _write(making, Candidature(data, catalogue, reader, largest, own_split=len(parts) > 1), "tokenise")
+
+
+def _make_in_units(making: _Making, units: Path, hire: Hire) -> None:
+    """``_make`` by those whom ``hire`` gives, with what they have done kept in ``units``."""
+    found = making.source.files()
+    parts = [(name, cut(files)) for name, files in found or ()]
+    shared = [(name, part) for name, part in parts if part is not None]
+    if not shared or len(shared) < len(parts):
+        what = "only whole splits of Parquet and JSONL files can be shared out"
+        making.progress.say(f"{what}: {making.source.name} is prepared in one process")
+        _make(making)
+        return
+    with hire() as crew:
+        work = Workplace(units, crew, making.progress)
+        candidature = candidature_of(making.data, making.encoder, shared, work, signed=not making.source.generated)
+    _write(making, candidature, "write")
+
+
+def _write(making: _Making, work: Candidature, task: str) -> None:
+    """Writes both splits and the ledger."""
+    data, tally = making.data, work.tally()
+
+    def opened(split: str) -> SplitWriter:
+        return SplitWriter(making.folder / split, vocabulary=making.encoder.vocabulary, max_length=data.max_length)
+
+    def advance(split: str, done: int, total: int) -> None:
+        making.progress.update(f"{task} {split}", done, total)
+
+    train, validation = fill_both(work, tally, opened, advance)
     shared = len(train.kept & validation.kept)
     assert shared == 0, f"{shared} questions are in both splits"
-    _refuse_if_empty(train, validation, tally, source)
-    splits = {name: _open(folder / name, data, encoder) for name in ("train", "validation")}
-    ledger = _ledger(work, source, splits, {"train": train, "validation": validation})
-    (folder / "ledger.json").write_text(ledger.to_json(), encoding="utf-8")
-
-
-def _fill_both(work: _Work, *, own_split: bool) -> tuple[Filled, Filled]:
-    """What the validation and the training split took; validation first, so that it is free of data.questions."""
-    groups, held_out = work.catalogue.group_of_row, work.catalogue.held_out
-    usable = groups >= 0
-    _refuse_if_all_held_out(work, own_split=own_split)
-    held = Filling("validation", work.data.validation_questions, 1, work.largest_bytes)
-    validation = _fill(work, held, usable & held_out if own_split else usable)
-    if own_split:
-        shut = np.isin(groups, groups[usable & held_out]) & ~held_out & usable
-        for row in np.flatnonzero(shut):
-            work.tally.fates[row] = IN_HELD_OUT
-    else:
-        shut = np.isin(groups, list(validation.kept | validation.lost))
-    wanted = work.data.questions or work.catalogue.groups
-    filling = Filling("train", wanted, work.data.rows_per_question, work.largest_bytes)
-    return validation, _fill(work, filling, usable & ~shut & ~held_out)
-
-
-def _fill(work: _Work, filling: Filling, eligible: NDArray[np.bool_]) -> Filled:
-    catalogue, data = work.catalogue, work.data
-    order = candidates(catalogue.group_of_row, catalogue.stratum_of_group, eligible, data.seed)
-    filler = SplitFiller(filling, order, catalogue, work.reader, work.tally)
-    with SplitWriter(work.folder / filling.split, vocabulary=work.vocabulary, max_length=data.max_length) as writer:
-        return filler.fill(writer, partial(work.progress.update, f"tokenise {filling.split}"))
-
-
-def _refuse_if_all_held_out(work: _Work, *, own_split: bool) -> None:
-    groups, asked = work.catalogue.groups, work.data.validation_questions
-    if not own_split and groups and groups <= asked:
-        raise UserError(
-            f"data.validation_questions is {asked:,} and the data set has {groups:,} questions: none is left to train",
-            f"{work.data.id} split {work.data.split}",
-            f"set it to {max(1, groups // 10):,}, or name a data.validation_split",
-        )
+    _refuse_if_empty(train, validation, tally, making.source)
+    splits = {name: _open(making.folder / name, data, making.encoder) for name in ("train", "validation")}
+    ledger = _ledger(work, tally, making.source, splits, {"train": train, "validation": validation})
+    (making.folder / "ledger.json").write_text(ledger.to_json(), encoding="utf-8")
 
 
 def _refuse_if_empty(train: Filled, validation: Filled, tally: Tally, source: Source) -> None:
@@ -196,8 +165,10 @@ def _refuse_if_empty(train: Filled, validation: Filled, tally: Tally, source: So
     )
 
 
-def _ledger(work: _Work, source: Source, splits: Mapping[str, PackedSplit], filled: Mapping[str, Filled]) -> Ledger:
-    tally, catalogue = work.tally, work.catalogue
+def _ledger(
+    work: Candidature, tally: Tally, source: Source, splits: Mapping[str, PackedSplit], filled: Mapping[str, Filled]
+) -> Ledger:
+    catalogue = work.catalogue
     fates = Counter(tally.fates)
     counts = {name: _count(split, filled[name]) for name, split in splits.items()}
     kept = sum(fates.pop(kept_for(name), 0) for name in splits)
@@ -237,7 +208,7 @@ def _count(split: PackedSplit, filled: Filled) -> SplitCount:
     )
 
 
-def _notes(work: _Work, filled: Mapping[str, Filled]) -> tuple[str, ...]:
+def _notes(work: Candidature, filled: Mapping[str, Filled]) -> tuple[str, ...]:
     notes = []
     asked = {"train": work.data.questions, "validation": work.data.validation_questions}
     for name, count in asked.items():

@@ -6,13 +6,38 @@ Where the columns come from is left to ``sources``; what they mean to ``formats`
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 BATCH_ROWS = 1024
+
+
+class ReadRows(Protocol):
+    """Rows by their number from 0, wherever they lie."""
+
+    @property
+    def name(self) -> str:
+        """Where they come from, in messages."""
+        ...
+
+    @property
+    def schema(self) -> Any:
+        """Names and Arrow types of the columns."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def take(self, indices: NDArray[np.int64], columns: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Index and row of each of ``indices`` (ascending)."""
+        ...
+
+
+def taken(batch: Any, indices: NDArray[np.int64], first: int) -> Iterator[tuple[int, dict[str, Any]]]:
+    """``ReadRows.take`` of the rows of one Arrow ``batch``, of which ``first`` is the index of the first."""
+    yield from zip(indices.tolist(), batch.take(pa.array(indices - first)).to_pylist(), strict=True)
 
 
 @dataclass(frozen=True)
@@ -26,8 +51,8 @@ class Rows:
         return int(self.table.num_rows)
 
     @property
-    def columns(self) -> tuple[str, ...]:
-        return tuple(self.table.column_names)
+    def schema(self) -> Any:
+        return self.table.schema
 
     @cached_property
     def _starts(self) -> NDArray[np.int64]:
@@ -49,5 +74,4 @@ class Rows:
         for owner in np.unique(owners):
             here = indices[owners == owner]
             batch = self._batches[owner].select(list(columns))
-            chosen = batch.take(pa.array(here - self._starts[owner])).to_pylist()
-            yield from zip(here.tolist(), chosen, strict=True)
+            yield from taken(batch, here, int(self._starts[owner]))

@@ -6,7 +6,7 @@ A source is located first (cheap, names its content) and loaded only if nothing 
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from runner.config.job import Data
-from runner.data.hub import commit_of, load_from_hub
-from runner.data.loading import Request, load_rows, refusal
+from runner.data.hub import commit_of, requests_of_hub
+from runner.data.loading import Request, files_of, load_rows, refusal
 from runner.data.rows import Rows
 from runner.errors import UserError
 
@@ -34,13 +34,15 @@ _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 class Source:
     """A located data set: ``fingerprint`` changes with its content, ``load`` reads it.
 
-    ``load`` gives the rows of data.split, and those of the held-out split if the set has one of its own.
+    ``load`` gives the rows of data.split, and those of the held-out split if the set has one of its own;
+    ``files`` the names and files of these splits, None if files are not what they are made of.
     ``generated``: statements come from templates, so that only equal ones are the same question.
     """
 
     name: str
     fingerprint: str
     load: Callable[[], tuple[Rows, Rows | None]]
+    files: Callable[[], list[tuple[str, list[Path]]] | None] = lambda: None
     generated: bool = False
     commit: str | None = None
 
@@ -60,7 +62,28 @@ def locate(data: Data, cache: Path) -> Source:
         )
     commit = commit_of(data.id, data.revision, cache)
     name = f"{data.id} at {commit.id[:12]}"
-    return Source(name, f"{data.id}@{commit.id}", lambda: load_from_hub(data, commit, name), commit=commit.id)
+
+    def requests() -> list[Request]:
+        return requests_of_hub(data, commit, name)
+
+    return Source(
+        name, f"{data.id}@{commit.id}", lambda: _loaded(requests()), lambda: _files(requests()), commit=commit.id
+    )
+
+
+def _loaded(requests: Sequence[Request]) -> tuple[Rows, Rows | None]:
+    found = [load_rows(request) for request in requests]
+    return found[0], found[1] if len(found) > 1 else None
+
+
+def _files(requests: Sequence[Request]) -> list[tuple[str, list[Path]]] | None:
+    named = []
+    for request in requests:
+        files = files_of(request)
+        if files is None:
+            return None
+        named.append((request.name, files))
+    return named
 
 
 def _is_hub_id(text: str) -> bool:
@@ -99,9 +122,9 @@ def _local(data: Data, path: Path, cache: Path) -> Source:
     root = path if path.is_dir() else path.parent
     cards = [path / "README.md"] if (path / "README.md").is_file() else []
     marks = [f"{file.relative_to(root)} {_mark(file)}" for file in (*files, *cards)]
-    return Source(
-        data.id, hashlib.sha256("\n".join(marks).encode()).hexdigest(), lambda: _load_local(data, path, cache)
-    )
+    requests = _requests_of_local(data, path, cache)
+    content = hashlib.sha256("\n".join(marks).encode()).hexdigest()
+    return Source(data.id, content, lambda: _load_local(requests, path), lambda: _files(requests))
 
 
 def _data_files(path: Path) -> list[Path]:
@@ -144,15 +167,19 @@ def _mark(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _load_local(data: Data, path: Path, cache: Path) -> tuple[Rows, Rows | None]:
-    def load(split: str) -> Rows:
+def _requests_of_local(data: Data, path: Path, cache: Path) -> list[Request]:
+    def request(split: str) -> Request:
         name = f"{data.id} split {split}"
-        with _naming_the_file(path):
-            if path.is_dir():
-                return load_rows(Request(str(path), data.config, split, name, cache))
-            return load_rows(Request(_SUFFIXES[path.suffix], None, split, name, cache, file=path))
+        if path.is_dir():
+            return Request(str(path), data.config, split, name, cache)
+        return Request(_SUFFIXES[path.suffix], None, split, name, cache, file=path)
 
-    return load(data.split), load(data.validation_split) if data.validation_split else None
+    return [request(split) for split in (data.split, data.validation_split) if split]
+
+
+def _load_local(requests: Sequence[Request], path: Path) -> tuple[Rows, Rows | None]:
+    with _naming_the_file(path):
+        return _loaded(requests)
 
 
 @contextmanager
