@@ -1,0 +1,41 @@
+"""``runner data --prepare``: real processes of Ray, killed in the middle, typed again, the same files as in one."""
+
+import re
+from pathlib import Path
+
+from test_whole import files_in, mixed_rows, write_parquet
+
+import processes
+
+JOB = """
+name: whole
+model: {{id: builtin:tiny-starcoder2}}
+data: {{id: {folder}, config: null, split: train, questions: null, rows_per_question: 100, max_length: 1024,
+       validation_questions: 10}}
+"""
+
+
+def test_a_killed_driver_takes_its_processes_along_and_the_next_goes_on_to_the_same_files(tmp_path: Path) -> None:
+    folder = write_parquet(tmp_path / "set", mixed_rows(1600), group=40)
+    job = tmp_path / "job.yaml"
+    job.write_text(JOB.format(folder=folder), encoding="utf-8")
+    home, other = tmp_path / "home", tmp_path / "other"
+    command = ("data", str(job), "--prepare")
+
+    def tokenised() -> int:
+        return len([*home.glob(".cache/runner/*.units/tokens-*[0-9a-f]/MANIFEST.json")])
+
+    process = processes.start(home, *command)
+    processes.wait_for(lambda: tokenised() > 4, process)
+    processes.kill_driver(process, "ray::_do")
+    assert tokenised() < 40, "all units were done before the kill"
+    told = processes.end(processes.start(home, *command), 0)
+    assert "read rows: 42 of 42 units were done before" in told
+    assert int(re.findall(r"tokenise: (\d+) of \d+ units were done before", told)[-1]) > 1
+    processes.end(processes.start(other, "data", str(job)), 0)
+    prepared = [
+        next(path for path in (root / ".cache/runner").iterdir() if (path / "ledger.json").is_file())
+        for root in (home, other)
+    ]
+    assert prepared[0].name == prepared[1].name
+    assert files_in(prepared[0]) == files_in(prepared[1])
