@@ -106,6 +106,12 @@ def test_row_groups_of_parquet_give_the_same_files_to_the_bit(tmp_path: Path, ch
     assert len(pieces) == len(set(pieces))
 
 
+def test_one_large_row_group_gives_the_same_files_to_the_bit(tmp_path: Path) -> None:
+    folder = write_parquet(tmp_path / "set", mixed_rows(1100), files=1, group=2000)
+    one, many, _ = both_ways(data_of(folder, rows_per_question=100), tmp_path)
+    assert many == one
+
+
 def test_ranges_of_bytes_of_jsonl_give_the_same_files_to_the_bit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from runner.config.job import Data
 from runner.data.catalogue import merge_described
-from runner.data.documents import Encoded, RowReader, TakesDocuments, largest_answer_bytes
+from runner.data.documents import ENCODED_TOGETHER, Encoded, RowReader, TakesDocuments, largest_answer_bytes
 from runner.data.encoder import TextEncoder
 from runner.data.filling import Candidature, fill_both
 from runner.data.formats import RowFormat, format_of
@@ -120,16 +120,20 @@ class _Tokenised:
         self.complete = False
 
     def encode(self, rows: NDArray[np.int64]) -> Iterator[Encoded]:
-        """Each of ``rows`` (ascending)."""
+        """Each of ``rows`` (ascending); at most 256 are held at once."""
         for unit, here in self._by_unit(rows):
-            found = {e.row: e for shard in self._shards[unit] for e in shard.encoded(here, read=self.complete)}
-            for row in here.tolist():
-                encoded = found.get(row)
-                if encoded is None:
-                    assert not self.complete, f"row {row} was not asked for before"
-                    self._missing.append(row)
-                    encoded = Encoded(row, ASSUMED, 0, "")
-                yield encoded
+            for at in range(0, len(here), ENCODED_TOGETHER):
+                yield from self._encoded(unit, here[at : at + ENCODED_TOGETHER])
+
+    def _encoded(self, unit: int, rows: NDArray[np.int64]) -> Iterator[Encoded]:
+        found = {e.row: e for shard in self._shards[unit] for e in shard.encoded(rows, read=self.complete)}
+        for row in rows.tolist():
+            encoded = found.get(row)
+            if encoded is None:
+                assert not self.complete, f"row {row} was not asked for before"
+                self._missing.append(row)
+                encoded = Encoded(row, ASSUMED, 0, "")
+            yield encoded
 
     def missing_of(self, candidature: Candidature) -> list[int]:
         """The rows that filling the splits asks for and that are not tokenised yet."""
