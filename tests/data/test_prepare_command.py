@@ -1,11 +1,14 @@
 """``runner data --prepare``: real processes of Ray, killed in the middle, typed again, the same files as in one."""
 
+import pickle
 import re
 from pathlib import Path
 
 from test_whole import files_in, mixed_rows, write_parquet
 
 import processes
+from runner.config.job import Model
+from runner.model.tokenizer import load_encoder
 
 JOB = """
 name: whole
@@ -15,8 +18,20 @@ data: {{id: {folder}, config: null, split: train, questions: null, rows_per_ques
 """
 
 
+def test_a_tokenizer_that_was_sent_to_another_process_still_takes_special_tokens_as_text() -> None:
+    encoder = load_encoder(Model(id="builtin:tiny-starcoder2"))
+    sent = pickle.loads(pickle.dumps(encoder))
+    texts = ["a <fim_pad> b<|endoftext|>"]
+    assert sent.encode(texts) == encoder.encode(texts)
+    assert not {sent.eos_id, sent.pad_id} & set(sent.encode(texts)[0])
+    assert sent.fingerprint == encoder.fingerprint
+
+
 def test_a_killed_driver_takes_its_processes_along_and_the_next_goes_on_to_the_same_files(tmp_path: Path) -> None:
-    folder = write_parquet(tmp_path / "set", mixed_rows(1600), group=40)
+    rows = mixed_rows(1600)
+    for row in rows:
+        row["output"] = row["output"].replace("We add.", "We <fim_pad>.", 1)
+    folder = write_parquet(tmp_path / "set", rows, group=40)
     job = tmp_path / "job.yaml"
     job.write_text(JOB.format(folder=folder), encoding="utf-8")
     home, other = tmp_path / "home", tmp_path / "other"

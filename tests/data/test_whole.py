@@ -1,6 +1,7 @@
 """A set that is prepared unit by unit becomes the same files as in one process, and nothing is done twice."""
 
 import json
+import pickle
 import signal
 import subprocess
 import sys
@@ -33,6 +34,7 @@ class Alone:
         self.pieces: list[str] = []
 
     def each(self, work: Callable[[Piece], Done], pieces: Sequence[Piece]) -> Iterator[Done]:
+        work = pickle.loads(pickle.dumps(work))
         for piece in reversed(pieces):
             self.pieces.append(piece.name)
             yield work(piece)

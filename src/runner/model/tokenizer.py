@@ -26,6 +26,10 @@ class Encoder:
     pad_id: int
     vocabulary: int
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.tokenizer.backend_tokenizer.encode_special_tokens = True  # which tokenizers 0.23.3 forgets when pickled
+
     @cached_property
     def fingerprint(self) -> str:
         """Sixteen hex digits that change when the text-to-ids mapping changes."""
