@@ -186,3 +186,30 @@ def test_errors_survive_pickling() -> None:
     error = JobFileError("a.yaml", ("one", "two"))
     again = pickle.loads(pickle.dumps(error))
     assert (str(again), again.faults) == (str(error), error.faults)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (("train.strategy=zero3",), "train.strategy is zero3 and model.quantization is nf4"),
+        (("train.strategy=zero2", "train.kernels=fused"), "train.strategy is zero2 and train.kernels is fused"),
+        (
+            ("train.strategy=zero3", "model.quantization=none", "train.kernels=compiled"),
+            "train.strategy is zero3 and train.kernels is compiled",
+        ),
+        (
+            ("train.strategy=zero3", "model.quantization=none", "evaluation.questions=4"),
+            "train.strategy is zero3 and evaluation.questions is 4",
+        ),
+    ],
+)
+def test_what_a_strategy_cannot_share_out_is_refused(overrides: tuple[str, ...], told: str) -> None:
+    fault = fault_of("evaluation.questions=0", *overrides)
+    assert told in fault
+    assert "set " in fault
+
+
+def test_a_job_keeps_its_hash_under_another_strategy() -> None:
+    plain = load_job(None, ["model.quantization=none"])
+    assert job_hash(load_job(None, ["model.quantization=none", "train.strategy=zero2"])) == job_hash(plain)
+    assert job_hash(load_job(None, ["model.quantization=none", "train.clip=0.5"])) != job_hash(plain)

@@ -3,6 +3,7 @@
 Reading, overriding and error messages are in ``load``; nothing here touches a file or a device.
 """
 
+from collections.abc import Iterator
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, model_validator
@@ -135,6 +136,11 @@ class Train(Section):
         default=1.0, description="Largest global gradient norm; null does not clip."
     )
     seed: Seed = Field(default=17, description="Seed of the order of data, the adapter's start and dropout.")
+    strategy: Literal["ddp", "zero2", "zero3"] = Field(
+        default="ddp",
+        description="What workers share out: the data (ddp), also gradients and optimizer state (zero2), "
+        "also the weights (zero3).",
+    )
     kernels: Literal["auto", "fused", "compiled", "transformers"] = Field(
         default="auto",
         description="What a layer runs as: written out (fused), compiled, or as transformers has it; auto lets the "
@@ -226,6 +232,7 @@ class Job(Section):
                 f"train.warmup {self.train.warmup} and train.decay {self.train.decay} overlap; "
                 "their sum must be at most 1"
             )
+        faults += self._of_strategy()
         if self.lora is None and self.model.quantization == "nf4":
             faults.append(
                 "lora is null and model.quantization is nf4; 4-bit weights cannot be trained: "
@@ -239,3 +246,28 @@ class Job(Section):
         if faults:
             raise ValueError("\n".join(faults))
         return self
+
+    def _of_strategy(self) -> Iterator[str]:
+        """What DeepSpeed cannot share out, or not with the layers asked for."""
+        strategy, kernels = self.train.strategy, self.train.kernels
+        if strategy == "zero3" and self.model.quantization == "nf4":
+            yield (
+                "train.strategy is zero3 and model.quantization is nf4; zero3 cuts every base weight into one part a "
+                "worker, and packed 4-bit weights lose the scales of their blocks when cut: "
+                "set model.quantization to none, or train.strategy to zero2"
+            )
+        if strategy != "ddp" and kernels == "fused":
+            yield (
+                f"train.strategy is {strategy} and train.kernels is fused; written-out layers add their gradients "
+                "where DeepSpeed does not see them: set train.kernels to auto, or train.strategy to ddp"
+            )
+        if strategy == "zero3" and kernels == "compiled":
+            yield (
+                "train.strategy is zero3 and train.kernels is compiled; a compiled layer cannot have its weights "
+                "brought in piece by piece: set train.kernels to auto, or train.strategy to zero2"
+            )
+        if strategy == "zero3" and self.evaluation.questions:
+            yield (
+                f"train.strategy is zero3 and evaluation.questions is {self.evaluation.questions}; no worker holds "
+                "the whole model to answer with: set evaluation.questions to 0, and run `runner evaluate` afterwards"
+            )

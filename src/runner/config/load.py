@@ -37,8 +37,12 @@ def _document(file: Path | None) -> Document:
 
 
 def job_hash(job: Job) -> str:
-    """64 hex digits, equal exactly for jobs whose every key is equal; defaults and file layout do not matter."""
-    canonical = json.dumps(job.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    """64 hex digits, equal exactly for jobs whose every key is equal; defaults and file layout do not matter.
+
+    ``train.strategy`` does not count, as the number of workers does not: a run goes on under another one.
+    """
+    values = job.model_dump(mode="json", exclude={"train": {"strategy"}})
+    canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 

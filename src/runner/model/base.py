@@ -88,14 +88,17 @@ def _loading(
     model: Model, device: torch.device, dtype: torch.dtype, attention: str, residency: Residency
 ) -> dict[str, Any]:
     """Keyword arguments of ``from_pretrained``: only safetensors, no code from the hub."""
+    from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
+
     options: dict[str, Any] = {
         "revision": model.revision,
         "dtype": dtype,
         "attn_implementation": attention,
         "use_safetensors": True,
         "trust_remote_code": False,
-        "device_map": {"": device},
     }
+    if not is_deepspeed_zero3_enabled():  # it brings each part to its own device
+        options["device_map"] = {"": device}
     if model.quantization == "nf4" and residency == "nf4":
         from transformers import BitsAndBytesConfig
 

@@ -70,7 +70,7 @@ def make_plan(
         workers=workers,
         settings=settings,
         geometry=geometry,
-        memory=predict_memory(job, geometry, settings.form, device.kind),
+        memory=predict_memory(job, geometry, settings.form, device.kind, ranks=workers),
         buffers=len(prepared.train),
         documents=prepared.train.documents,
         validation_buffers=len(prepared.validation),

@@ -72,7 +72,7 @@ def settle(job: Job, geometry: Geometry, device: Device, *, ranks: int) -> Setti
         return Settings("dequantized", rows, "none", compiled=False, activation_budget=1.0, fused=fused)
     smallest: tuple[Settings, Memory] | None = None
     for settings in _candidates(job, geometry, mine):
-        memory = predict_memory(job, geometry, settings.form, device.kind)
+        memory = predict_memory(job, geometry, settings.form, device.kind, ranks=ranks)
         if memory.total_gib <= MARGIN * device.free_gib:
             return settings
         if smallest is None or memory.total_gib < smallest[1].total_gib:
@@ -127,13 +127,14 @@ def _residencies(job: Job) -> tuple[Residency, ...]:
 
 def _forms(job: Job, geometry: Geometry, residency: Residency) -> Iterator[Settings]:
     kernels, layers = job.train.kernels, geometry.layers
-    if geometry.why_not_fused is None and kernels in ("auto", "fused"):
+    strategy = job.train.strategy  # written-out layers add gradients where DeepSpeed does not see them
+    if strategy == "ddp" and geometry.why_not_fused is None and kernels in ("auto", "fused"):
         steps: list[tuple[Kept, Kept]] = [("all", "attention"), ("attention", "input")]
         for more, less in steps:
             for count in range(layers, -1, -1):
                 kept = (more,) * count + (less,) * (layers - count)
                 yield Settings(residency, 1, "none", compiled=False, activation_budget=1.0, fused=kept)
-    if residency == "dequantized" and kernels in ("auto", "compiled"):
+    if strategy != "zero3" and residency == "dequantized" and kernels in ("auto", "compiled"):
         for budget in BUDGETS:
             yield Settings(residency, 1, "none", compiled=True, activation_budget=budget)
     if kernels != "fused":

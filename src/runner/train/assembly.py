@@ -21,6 +21,8 @@ from runner.train.optimizer import FlatAdamW
 from runner.train.reporter import Reporter
 from runner.train.saving import Saves
 from runner.train.setup import build_model, choose_kernels
+from runner.train.step import token_losses
+from runner.train.strategies import Strategy, loading, start_zero
 from runner.train.weights import FlatWeights
 from runner.train.world import World
 
@@ -39,7 +41,8 @@ class Run:
     data: PreparedData
     settings: Settings
     model: nn.Module
-    optimizer: FlatAdamW
+    engine: nn.Module  # what a pass goes through: ``model`` itself, or DeepSpeed's engine around it
+    optimizer: Strategy
     saves: Saves
     watch: Stopwatch
 
@@ -55,12 +58,20 @@ def assemble(job: Job, folder: RunFolder, world: World, reporter: Reporter, *, c
     if settings.compiled and geometry.why_not_fused is not None:
         text = f"layers are compiled and not written out: {geometry.why_not_fused}"
         reporter.record({"kind": "event", "step": 0, "name": "layers", "text": text})
-    model = build_model(job, settings, world.device)
-    optimizer = FlatAdamW(FlatWeights(model), job.train)
+    with loading(job, world):
+        model = build_model(job, settings, world.device)
+    engine, optimizer = begin_strategy(job, model, settings, world)
     watch.lap("model_s")
     saves = Saves.begin(folder, world, keep=job.checkpoint.keep, stamp={"job": job_hash(job)})
-    saves.preflight(STATE_BYTES * optimizer.weights.count)
-    return Run(job, folder, world, reporter, encoder, data, settings, model, optimizer, saves, watch)
+    saves.preflight(STATE_BYTES * optimizer.count)
+    return Run(job, folder, world, reporter, encoder, data, settings, model, engine, optimizer, saves, watch)
+
+
+def begin_strategy(job: Job, model: nn.Module, settings: Settings, world: World) -> tuple[nn.Module, Strategy]:
+    """What a pass goes through and what takes the steps, as ``train.strategy`` says."""
+    if job.train.strategy == "ddp":
+        return model, FlatAdamW(FlatWeights(model), job.train)
+    return start_zero(job, model, world, rows=settings.micro_batch, losses=token_losses)
 
 
 def load_data(job: Job, *, cache: Path) -> tuple[Encoder, PreparedData]:
@@ -81,4 +92,5 @@ def batches_of(run: Run) -> Batches:
         rank=run.world.rank,
         ranks=run.world.size,
         device=run.world.device,
+        even=run.job.train.strategy != "ddp",
     )

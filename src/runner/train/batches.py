@@ -6,7 +6,7 @@ Which buffers a step sees is a function of (seed, step) in ``runner.data.order``
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -37,6 +37,11 @@ class MicroBatch:
 def learned_tokens(pack: Pack) -> int:
     """Tokens of ``pack`` that count in the loss: learned, and not the first of their document."""
     return int(np.count_nonzero((pack.parts != 0) & (pack.positions != 0)))
+
+
+def unlearned(batch: MicroBatch) -> MicroBatch:
+    """``batch`` with no token to predict: a pass of the same shape that adds nothing."""
+    return replace(batch, predicted=batch.predicted[:0], targets=batch.targets[:0], parts=batch.parts[:0])
 
 
 def micro_batch(packs: list[Pack], first: int, device: torch.device, *, documents: int = 0) -> MicroBatch:
@@ -99,32 +104,53 @@ class Batches:
     rank: int
     ranks: int
     device: torch.device
+    even: bool = False  # every rank makes as many passes as the one that has the most
     spent: Spent = field(default_factory=Spent)
+
+    @property
+    def passes(self) -> int:
+        """Forward passes of a step on the rank that has the most."""
+        return _passes(self.buffers_per_step, self.ranks, self.rows)
 
     def of_step(self, step: int) -> StepBatch:
         """The batch of ``step``, counted from 1; every rank takes each ``ranks``-th buffer of the same list."""
         with self.spent.counted():
             packs = packs_of_step(len(self.split), self.buffers_per_step, step, self.seed)
             learned = sum(learned_tokens(self.split.pack(int(index))) for index in packs)
-        mine = packs[self.rank :: self.ranks]
-        return StepBatch(step, self._assemble(mine), learned, tuple(int(index) for index in packs))
+        return StepBatch(step, self._assemble(packs), learned, tuple(int(index) for index in packs))
 
-    def _assemble(self, indexes: NDArray[np.int64]) -> Iterator[MicroBatch]:
-        for start in range(0, len(indexes), self.rows):
+    def _assemble(self, packs: NDArray[np.int64]) -> Iterator[MicroBatch]:
+        mine = packs[self.rank :: self.ranks]
+        made = 0
+        for start in range(0, len(mine), self.rows):
             with self.spent.counted():
-                chosen = [int(index) for index in indexes[start : start + self.rows]]
-                packs = [self.split.pack(index) for index in chosen]
-                room = len(packs) * self.split.most_documents  # the same for every batch, so that all have one shape
-                batch = micro_batch(packs, chosen[0], self.device, documents=room)
+                batch = self._batch(mine[start : start + self.rows])
+            made += 1
             yield batch
+        for _ in range(made, self.passes if self.even else 0):
+            yield unlearned(self._batch(packs[:1]))
+
+    def _batch(self, indexes: NDArray[np.int64]) -> MicroBatch:
+        packs = [self.split.pack(int(index)) for index in indexes]
+        room = len(packs) * self.split.most_documents  # the same for every batch, so that all have one shape
+        return micro_batch(packs, int(indexes[0]), self.device, documents=room)
 
 
 def in_order(split: PackedSplit, *, rows: int, rank: int, ranks: int, device: torch.device) -> Iterator[MicroBatch]:
-    """Every buffer of ``split`` once over all ranks, for measuring a loss."""
+    """Every buffer of ``split`` once over all ranks, for measuring a loss.
+
+    Every rank makes as many passes as the one that has the most: where the base is shared out, all must take part.
+    """
     mine = range(rank, len(split), ranks)
-    for start in range(0, len(mine), rows):
+    for start in range(0, _passes(len(split), ranks, rows) * rows, rows):
         chosen = list(mine[start : start + rows])
-        yield micro_batch([split.pack(index) for index in chosen], chosen[0], device)
+        indexes = chosen or [0]
+        batch = micro_batch([split.pack(index) for index in indexes], indexes[0], device)
+        yield batch if chosen else unlearned(batch)
+
+
+def _passes(buffers: int, ranks: int, rows: int) -> int:
+    return -(-buffers // (ranks * rows))
 
 
 def _borders(lengths: list[int], documents: int) -> NDArray[np.int32]:

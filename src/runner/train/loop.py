@@ -86,7 +86,7 @@ def _stepped(run: Run, progress: Progress, watchdog: Watchdog) -> tuple[Progress
         batch = batches.of_step(step)
         rate = learning_rate(job.train, progress.horizon, step)
         stop = run.reporter.stop_requested()
-        record = train_step(run.model, run.optimizer, batch, run.world, rate=rate, seed=job.train.seed, stop=stop)
+        record = train_step(run.engine, run.optimizer, batch, run.world, rate=rate, seed=job.train.seed, stop=stop)
         progress = replace(progress, step=step, tokens=progress.tokens + job.train.tokens_per_step)
         pending.append(_Pending(step, rate, Readback(record), batch, batches.spent.take()))
         validating = step % job.validation.every == 0 or step == progress.horizon.end
@@ -137,7 +137,7 @@ def _noted(run: Run, progress: Progress, pending: list[_Pending], *, everything:
 
 def _validated(run: Run, progress: Progress) -> Progress:
     """Measure the held-out loss; a new best is published at once."""
-    losses = validation_losses(run.model, run.data.validation, run.world, rows=run.settings.micro_batch)
+    losses = validation_losses(run.engine, run.data.validation, run.world, rows=run.settings.micro_batch)
     seconds = run.watch.lap("validation_s")
     run.reporter.record({"kind": "validation", "step": progress.step, **asdict(losses), "seconds": seconds})
     progress = progress.measured(Measured(progress.step, losses.loss))
@@ -160,9 +160,10 @@ def _replanned(run: Run, progress: Progress) -> Progress:
 
 def _save(run: Run, progress: Progress) -> None:
     """Make a durable checkpoint of everything; only rank 0 writes."""
+    whole = run.optimizer.whole_state()
     with run.saves.checkpoint(progress.step) as directory:
         if directory is not None:
-            write_state(directory, progress, run.model, run.optimizer, run.job.model.id)
+            write_state(directory, progress, run.model, whole, run.job.model.id)
     best = progress.best.loss if progress.best else None
     run.reporter.saved(progress.step, run.saves.path(progress.step), best)
     run.watch.lap("checkpoint_s")
@@ -170,6 +171,7 @@ def _save(run: Run, progress: Progress) -> None:
 
 def _publish(run: Run, name: Literal["best", "final"], progress: Progress) -> None:
     """Replace the run's ``best`` or ``final`` weights by those of now; only rank 0 writes."""
+    weights = run.optimizer.whole_weights()
     with run.saves.weights(name, progress.step) as directory:
         if directory is not None:
-            write_weights(directory, run.model, run.optimizer.weights, run.job.model.id)
+            write_weights(directory, run.model, weights, run.job.model.id)

@@ -9,14 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from runner.config.job import Train
+from runner.train.strategies.strategy import BETAS, EPSILON, TrainingState
 from runner.train.weights import FlatWeights
-
-BETAS = (0.9, 0.999)
-EPSILON = 1e-8
+from runner.train.world import World
 
 
 class FlatAdamW:
-    """AdamW (arXiv:1711.05101), fused, on the float32 masters; nothing in ``step`` waits for the device."""
+    """AdamW (arXiv:1711.05101), fused, on the float32 masters; nothing in ``step`` waits for the device.
+
+    It is the strategy ``ddp``: every rank has all of it, and gradients are summed once a step.
+    """
 
     def __init__(self, weights: FlatWeights, train: Train) -> None:
         self.weights = weights
@@ -70,9 +72,46 @@ class FlatAdamW:
         """Steps that moved weights; reading it waits for the device."""
         return int(self.adamw.state[self.parameters[0]]["step"].item())
 
-    def restore(self, steps_taken: int) -> None:
-        """Go on from moments already copied into ``first`` and ``second``."""
-        self._adopt_moments(float(steps_taken))
+    @property
+    def count(self) -> int:
+        """Trainable parameters."""
+        return self.weights.count
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of masters, moments and the summed gradient."""
+        return self.weights.master.dtype
+
+    def begin_step(self) -> None:
+        """As ``Strategy`` has it."""
+        self.weights.clear_gradient()
+
+    def backward(self, loss: Tensor) -> None:
+        """As ``Strategy`` has it."""
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        del loss  # what its graph holds would tie the next pass, which may be recorded, to this one
+        self.weights.collect_gradient()
+
+    def reduce(self, world: World) -> None:
+        """As ``Strategy`` has it."""
+        world.sum(self.weights.gradient)
+
+    def whole_weights(self) -> dict[str, Tensor]:
+        """The masters by name, as views."""
+        return dict(self.weights.named())
+
+    def whole_state(self) -> TrainingState:
+        """Masters and moments by name, as views."""
+        first, second = dict(self.weights.named(self.first)), dict(self.weights.named(self.second))
+        return TrainingState(self.whole_weights(), first, second, self.steps_taken)
+
+    def adopt(self, state: TrainingState) -> None:
+        """As ``Strategy`` has it."""
+        self.weights.load(state.weights)
+        self.weights.publish()
+        self.weights.load(state.first, self.first)
+        self.weights.load(state.second, self.second)
+        self._adopt_moments(float(state.steps_taken))
 
     @torch.no_grad()
     def step(self, learning_rate: float, loss: Tensor) -> Tensor:

@@ -49,7 +49,7 @@ def probe(job: Job, *, cache: Path) -> Timing:
 def _step_seconds(run: Run, step: int) -> float:
     started = time.perf_counter()
     batch = batches_of(run).of_step(step)
-    train_step(run.model, run.optimizer, batch, run.world, rate=0.0, seed=run.job.train.seed, stop=False).tolist()
+    train_step(run.engine, run.optimizer, batch, run.world, rate=0.0, seed=run.job.train.seed, stop=False).tolist()
     return time.perf_counter() - started
 
 
@@ -61,7 +61,7 @@ def _validation_seconds(run: Run) -> float:
     times = []
     for _, batch in zip(range(VALIDATION_PASSES), batches, strict=False):
         started = time.perf_counter()
-        summed_losses(run.model, [batch], run.world.device).tolist()
+        summed_losses(run.engine, [batch], run.world.device).tolist()
         times.append(time.perf_counter() - started)
     return statistics.median(times) * passes
 

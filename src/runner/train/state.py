@@ -5,18 +5,18 @@ The folder protocol (atomic, checksummed) is in ``runner.runs.checkpoint``.
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from runner.config.job import Job
 from runner.errors import UserError
 from runner.model.adapter import WEIGHTS_FILE, file_key, save_adapter, save_full
-from runner.train.optimizer import FlatAdamW
 from runner.train.schedule import Horizon, Measured, full_horizon
-from runner.train.weights import FlatWeights
+from runner.train.strategies import Strategy, TrainingState
 
 STATE_FILE = "state.json"
 OPTIMIZER_FILE = "optimizer.safetensors"
@@ -46,28 +46,31 @@ class Progress:
         return replace(self, validations=(*self.validations, measured), best=measured if better else self.best)
 
 
-def write_state(directory: Path, progress: Progress, model: nn.Module, optimizer: FlatAdamW, base_id: str) -> None:
-    """Fill ``directory`` with weights, optimizer moments and ``progress``; only safetensors and JSON."""
+def write_state(directory: Path, progress: Progress, model: nn.Module, whole: TrainingState, base_id: str) -> None:
+    """Fill ``directory`` with weights, optimizer moments and ``progress``; only safetensors and JSON.
+
+    Nothing in it tells the strategy or the number of ranks.
+    """
     from safetensors.torch import save_file
 
-    write_weights(directory, model, optimizer.weights, base_id)
-    moments = {f"exp_avg.{name}": t for name, t in optimizer.weights.named(optimizer.first)}
-    moments |= {f"exp_avg_sq.{name}": t for name, t in optimizer.weights.named(optimizer.second)}
+    write_weights(directory, model, whole.weights, base_id)
+    moments = {f"exp_avg.{name}": t for name, t in whole.first.items()}
+    moments |= {f"exp_avg_sq.{name}": t for name, t in whole.second.items()}
     save_file({name: t.contiguous() for name, t in moments.items()}, directory / OPTIMIZER_FILE)
-    state = asdict(progress) | {"optimizer_steps": optimizer.steps_taken}
+    state = asdict(progress) | {"optimizer_steps": whole.steps_taken}
     (directory / STATE_FILE).write_text(json.dumps(state, indent=1) + "\n")
 
 
-def write_weights(directory: Path, model: nn.Module, weights: FlatWeights, base_id: str) -> None:
+def write_weights(directory: Path, model: nn.Module, weights: Mapping[str, Tensor], base_id: str) -> None:
     """The float32 masters: PEFT's adapter files, or for a fully trained model the whole of it."""
-    named = {name: tensor.detach().contiguous() for name, tensor in weights.named()}
+    named = {name: tensor.detach().contiguous() for name, tensor in weights.items()}
     if hasattr(model, "peft_config"):
         save_adapter(model, named, directory, base_id=base_id)
     else:
         save_full(model, named, directory)
 
 
-def read_state(directory: Path, model: nn.Module, optimizer: FlatAdamW, data_fingerprint: str) -> Progress:
+def read_state(directory: Path, model: nn.Module, optimizer: Strategy, data_fingerprint: str) -> Progress:
     """Put the checkpoint's tensors in place and return its progress.
 
     Raises ``UserError`` when it was made with other data than ``data_fingerprint`` names.
@@ -81,15 +84,17 @@ def read_state(directory: Path, model: nn.Module, optimizer: FlatAdamW, data_fin
             str(directory),
             "restore the data, or start a new run with --name or --resume never",
         )
-    weights = optimizer.weights
     stored = load_file(directory / (WEIGHTS_FILE if hasattr(model, "peft_config") else "model.safetensors"))
-    keys = {slot.name: file_key(slot.name) for slot in weights.slots}
-    weights.load({name: stored[key] for name, key in keys.items()})
-    weights.publish()
     moments = load_file(directory / OPTIMIZER_FILE)
-    for prefix, flat in (("exp_avg", optimizer.first), ("exp_avg_sq", optimizer.second)):
-        weights.load({slot.name: moments[f"{prefix}.{slot.name}"] for slot in weights.slots}, flat)
-    optimizer.restore(state.pop("optimizer_steps"))
+    names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    optimizer.adopt(
+        TrainingState(
+            weights={name: stored[file_key(name)] for name in names},
+            first={name: moments[f"exp_avg.{name}"] for name in names},
+            second={name: moments[f"exp_avg_sq.{name}"] for name in names},
+            steps_taken=state.pop("optimizer_steps"),
+        )
+    )
     return _progress(state)
 
 

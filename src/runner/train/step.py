@@ -16,8 +16,7 @@ from runner.model.adapter import causal_lm
 from runner.model.fused import Documents, fused_states
 from runner.train.batches import MicroBatch, StepBatch, in_order
 from runner.train.loss import linear_cross_entropy
-from runner.train.optimizer import FlatAdamW
-from runner.train.weights import FlatWeights
+from runner.train.strategies import EngineModel, Strategy
 from runner.train.world import World
 
 PARTS = 3  # kinds of tokens in a batch: not learned, think, answer
@@ -60,6 +59,8 @@ def batch_losses(model: nn.Module, batch: MicroBatch, *, scale: float) -> tuple[
 
 def token_losses(model: nn.Module, batch: MicroBatch, *, scale: float) -> tuple[Tensor, Tensor]:
     """``scale`` x the summed loss (with gradient), and the loss of every predicted token, float32 ``(answers,)``."""
+    if isinstance(model, EngineModel):
+        return model.token_losses(batch, scale)
     rows = hidden_states(model, batch).index_select(0, batch.predicted)
     head: Tensor = causal_lm(model).get_output_embeddings().weight
     return linear_cross_entropy(rows, head, batch.targets, scale=scale)
@@ -74,7 +75,7 @@ def part_sums(batch: MicroBatch, losses: Tensor) -> Tensor:
 
 
 def train_step(
-    model: nn.Module, optimizer: FlatAdamW, batch: StepBatch, world: World, *, rate: float, seed: int, stop: bool
+    model: nn.Module, optimizer: Strategy, batch: StepBatch, world: World, *, rate: float, seed: int, stop: bool
 ) -> Tensor:
     """Forward, backward, sum over ranks, clip and step; returns the step's record, still on the device.
 
@@ -83,18 +84,16 @@ def train_step(
     divided by their number.  Dropout is drawn from ``(seed, step, buffer)``, so no generator's
     state has to be saved.
     """
-    weights: FlatWeights = optimizer.weights
-    weights.clear_gradient()
-    record = torch.zeros(2 * PARTS + 2, dtype=weights.gradient.dtype, device=world.device)
+    optimizer.begin_step()
+    record = torch.zeros(2 * PARTS + 2, dtype=optimizer.dtype, device=world.device)
     record[-1:].fill_(float(stop))  # to assign it would wait for the device
     for micro in batch.micro_batches:
         torch.manual_seed(int(np.random.SeedSequence((seed, batch.step, micro.first_pack)).generate_state(1)[0]))
         loss, sums = batch_losses(model, micro, scale=1.0 / batch.learned)
-        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        optimizer.backward(loss)
         del loss  # what its graph holds would tie the next pass, which may be recorded, to this one
-        weights.collect_gradient()
         record[: 2 * PARTS] += sums.flatten()
-    world.sum(weights.gradient)
+    optimizer.reduce(world)
     world.sum(record)
     record[-2] = optimizer.step(rate, record[:PARTS].sum())
     return record
