@@ -80,6 +80,7 @@ def await_(condition: Callable[[], bool], timeout_s: float = 180.0) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.long
 def test_a_job_is_stopped_saves_is_submitted_again_and_ends_and_a_wrong_one_tells_its_code(
     head: Head, capsys: pytest.CaptureFixture[str]
 ) -> None:
