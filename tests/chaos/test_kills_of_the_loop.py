@@ -25,9 +25,7 @@ def verdict(folder: Path, *, kills: int, seed: int) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize(
-    "kills", [pytest.param(5, marks=pytest.mark.slow), pytest.param(300, marks=pytest.mark.chaos)]
-)
+@pytest.mark.parametrize("kills", [pytest.param(5, marks=pytest.mark.slow), pytest.param(300, marks=pytest.mark.chaos)])
 def test_runs_killed_again_and_again_end_with_the_same_bits(
     kills: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
