@@ -174,6 +174,7 @@ def test_ctrl_c_leaves_an_answer_and_typing_on_finishes(whole: Path, home: Path,
     assert study(tmp_path) == study(whole)
 
 
+@pytest.mark.long
 def test_a_signal_to_the_whole_group_ends_ray_and_still_leaves_an_answer(
     whole: Path, home: Path, tmp_path: Path
 ) -> None:

@@ -246,7 +246,7 @@ train(small_job(), folder, World(device=torch.device("cpu")), reporter, cache=Pa
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_run_killed_at_random_points_goes_on_bit_for_bit(
     whole: tuple[Path, Recorder], cache: Path, tmp_path: Path
 ) -> None:

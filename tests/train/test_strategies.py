@@ -89,6 +89,7 @@ def test_losses_and_files_are_those_of_ddp(name: str, like: str, trained: Path) 
         assert state["optimizer_steps"] == 2
 
 
+@pytest.mark.long
 def test_a_checkpoint_goes_on_under_more_workers_and_another_strategy(
     trained: Path, tmp_path: Path, cache: Path
 ) -> None:
