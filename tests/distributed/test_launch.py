@@ -95,7 +95,8 @@ def test_a_killed_worker_is_started_again_and_loses_nothing(whole: Path, home: P
     assert any(r.get("name") == "resumed" for r in read_metrics(tmp_path / "demo" / "metrics.jsonl"))
 
 
-@pytest.mark.parametrize("kills", [2, pytest.param(5, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("kills", [2, 5])
 def test_a_run_killed_at_random_points_goes_on_bit_for_bit(kills: int, whole: Path, home: Path, tmp_path: Path) -> None:
     chooser = random.Random(11)
     apart = (STEPS - 5) // kills
