@@ -63,6 +63,7 @@ def test_a_finished_run_typed_again_trains_nothing(whole: Path, home: Path) -> N
     assert weights(whole) == before
 
 
+@pytest.mark.long
 def test_two_workers_give_the_losses_of_one(whole: Path, home: Path, tmp_path: Path) -> None:
     end(train(tmp_path, home, "--workers", "2"), 0)
     together, alone = losses(tmp_path / "demo"), losses(whole)
