@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from fake_job_server import TOKEN, FakeCluster
-from runner.distributed.job_server import CLUSTER, SERVER, TOKEN_PATH
+from runner.config.ray_job import CLUSTER
+from runner.distributed.job_server import SERVER, TOKEN_PATH
 from typed import typed
 
 CANARY = "canary-that-must-not-travel"

@@ -4,6 +4,7 @@ Searching is ``runner.search``'s; what a key of a search file means is in ``runn
 """
 
 import re
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -135,14 +136,15 @@ def _cost(space: "Space", first: "dict[str, str | int | float | bool]") -> list[
 
 def concluded(outcome: "SearchOutcome") -> str:
     """What the search found, where it lies, and what to type next."""
-    from runner.search.conclusion import next_commands, typed
+    from runner.report.commands import typed
+    from runner.search.conclusion import next_commands
 
     folder, answer, search = outcome.folder, outcome.answer, outcome.space.search
     ended = sum(trial.ending is not None for trial in outcome.study.trials)
     before = " before" if outcome.finished_before else ""
     lines = [f"{search.name}  {_ending(outcome)}{before}: {ended} of {search.trials} trials", "", answer.verdict]
     lines += [f"  {remark}" for remark in answer.remarks]
-    lines += ["", f"the page  {typed(folder.page_file)}", f"all files {typed(folder.root)}"]
+    lines += ["", f"the page  {shlex.quote(typed(folder.page_file))}", f"all files {shlex.quote(typed(folder.root))}"]
     commands = next_commands(folder)
     widest = max((len(command.text) for command in commands), default=0)
     return "\n".join([*lines, *(f"next      {command.text:{widest}}  {command.effect}" for command in commands)])

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 from urllib.parse import quote, urlsplit
 
+from runner.config.ray_job import CLUSTER
 from runner.errors import RunnerError, TrainingFailed, UserError
 
 DEFAULT = "http://127.0.0.1:8265"
@@ -25,7 +26,6 @@ TOKEN = "RAY_AUTH_TOKEN"
 TOKEN_PATH = "RAY_AUTH_TOKEN_PATH"
 TOKEN_FILE = Path("~/.ray/auth_token")
 SERVER = "RAY_API_SERVER_ADDRESS"
-CLUSTER = "RAY_ADDRESS"
 
 Status: TypeAlias = Literal["PENDING", "RUNNING", "STOPPED", "SUCCEEDED", "FAILED"]
 

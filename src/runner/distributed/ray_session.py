@@ -55,7 +55,7 @@ def ray_session(cluster: Cluster) -> Iterator[Resources]:
         ) from error
     _narrow_token_file()
     try:
-        yield share_out(cluster, [node["Resources"] for node in ray.nodes() if node["Alive"]])
+        yield share_out(cluster, nodes_here())
     finally:
         ray.shutdown()
 
@@ -74,6 +74,13 @@ def _check_local_size(cluster: Cluster) -> None:
             "the cluster file or --workers",
             "ask for fewer, or give the address of a larger Ray cluster",
         )
+
+
+def nodes_here() -> list[dict[str, float]]:
+    """The resources of every living node of the Ray that this process has joined."""
+    import ray
+
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
 def share_out(cluster: Cluster, nodes: Sequence[Mapping[str, float]]) -> Resources:

@@ -8,6 +8,7 @@ import shlex
 from pathlib import Path
 
 from runner.report import Command
+from runner.report.commands import typed
 from runner.runs.durable import write_file
 from runner.runs.environment import package_versions
 from runner.search.answer import Answer, answer_of, as_json
@@ -45,17 +46,12 @@ def conclude(folder: SearchFolder, space: Space, study: Study) -> Answer:
 def next_commands(folder: SearchFolder) -> tuple[Command, ...]:
     """What to type after a search: the jobs that it has written."""
     effects = {folder.earliest_file: "trains to the earliest stop that is as good", folder.best_file: "trains the best"}
-    return tuple(Command(f"runner train {typed(path)}", effect) for path, effect in effects.items() if path.is_file())
-
-
-def typed(path: Path) -> str:
-    """``path`` as it is typed from here."""
-    here = Path.cwd()
-    return shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))
+    words = {path: ("runner", "train", typed(path)) for path in effects if path.is_file()}
+    return tuple(Command(shlex.join(words[path]), effects[path]) for path in words)
 
 
 def _again(folder: SearchFolder) -> str:
-    return f"runner search {typed(folder.search_file)} --name {folder.root.name[:61]}-2"
+    return shlex.join(("runner", "search", typed(folder.search_file), "--name", f"{folder.root.name[:61]}-2"))
 
 
 def _write_job(path: Path, space: Space, study: Study, pair: Pair | None) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from runner.config.cluster import Cluster
 from runner.distributed.launch import with_absolute_paths
-from runner.distributed.ray_session import ray_session
+from runner.distributed.ray_session import nodes_here, ray_session
 from runner.distributed.signals import StopSignals
 from runner.distributed.worker import STOP_FILE
 from runner.errors import Interrupted, RunnerError
@@ -100,7 +100,7 @@ def _searched(request: Request, opened: OpenSearch, follow: Follow) -> SearchOut
 
 def _run(request: Request, opened: OpenSearch, follow: Follow, signals: StopSignals) -> Course:
     """The course as far as it came on the Ray that has been started or joined."""
-    from runner.search.tuning import Setting, device_of_trials, nodes_here, tune_course
+    from runner.search.tuning import Setting, device_of_trials, tune_course
 
     space, folder, cluster = request.space, opened.folder, request.cluster
     minutes = space.search.time_budget_minutes

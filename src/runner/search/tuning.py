@@ -72,11 +72,6 @@ def tune_course(course: Course, setting: Setting, watch: Callable[[], None]) -> 
         raise TrainingFailed(f"Ray Tune failed ({line.strip()})", setting.place.folder, "run it again with --resume")
 
 
-def nodes_here() -> list[dict[str, float]]:
-    """The resources of every living node of the Ray that this process has joined."""
-    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
-
-
 def device_of_trials(place: Place) -> Device:
     """The device as a trial finds it before anything is loaded; on a GPU asked by a process that then ends."""
     if place.gpus <= 0:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from runner.distributed.ray_session import ray_session
+from runner.distributed.ray_session import nodes_here, ray_session
 from runner.runs import JSON, MetricsLog, RunFolder, read_metrics
 from runner.runs.durable import write_file
 from runner.search.benchmark.plan import Plan, Run, Way, read_plan, runs_as_plain
@@ -32,8 +32,6 @@ def main(folder: str, way: Way) -> None:
     """Do ``way`` and write its runs."""
     plan = read_plan(Path(folder))
     with ray_session(plan.cluster):
-        from runner.search.tuning import nodes_here
-
         share = share_out(plan.space.search, plan.cluster, nodes_here())
         runs = _tuned(plan, way, share)
     write_file(plan.runs_file(way), json.dumps(runs_as_plain(runs), indent=1).encode())
