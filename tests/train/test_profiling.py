@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch._C._autograd import DeviceType
 
-from runner.train.profiling import PARTS, Profiled, Spent, named_part, product_part, spent_in, table
+from runner.train.profiling import PARTS, DeviceTime, Profiled, named_part, product_part, spent_in, table
 
 
 @dataclass
@@ -87,7 +87,7 @@ def test_a_product_is_known_by_its_sides() -> None:
 
 def test_the_table_has_the_largest_part_first_and_what_the_device_waited() -> None:
     ms = dict.fromkeys(PARTS, 0.0) | {"norms": 1.0, "base products": 6.0}
-    lines = table(Spent(ms, 7), step_ms=10.0)
+    lines = table(DeviceTime(ms, 7), step_ms=10.0)
     assert [line.split()[0] for line in lines[:3]] == ["base", "norms", "between"]
     assert lines[2].split()[2:] == ["3.00", "ms", "30.0%"]
     assert lines[-1].endswith("6.00 ms of 10.00")

@@ -27,7 +27,7 @@ from runner.plan import Geometry, Settings, present_device, settle
 from runner.train.batches import MicroBatch, StepBatch, learned_tokens, micro_batch
 from runner.train.clock import peak_gib
 from runner.train.optimizer import FlatAdamW
-from runner.train.profiling import Profiled, Spent
+from runner.train.profiling import DeviceTime, Profiled
 from runner.train.setup import build_model, choose_kernels
 from runner.train.step import losses_of, train_step
 from runner.train.weights import FlatWeights
@@ -83,7 +83,7 @@ class Row:
     figures: Figures | None
     why: str = ""
     reference: bool = False  # the peer as it comes, which the others of the case are compared with
-    spent: Spent | None = None  # where the time goes, if that was asked for
+    spent: DeviceTime | None = None  # where the time goes, if that was asked for
 
 
 def equal_case(length: int, tokens: int, vocabulary: int) -> Case:
@@ -184,7 +184,7 @@ class _Steps:
         return train_step(self._model, self._optimizer, batch, world, rate=RATE, seed=seed, stop=False)
 
 
-def _profiled(job: Job, case: Case, settings: Settings, world: World, vocabulary: int) -> Spent:
+def _profiled(job: Job, case: Case, settings: Settings, world: World, vocabulary: int) -> DeviceTime:
     steps = _Steps(job, case, settings, world)
     for _ in range(WARM_UP):
         steps.next()

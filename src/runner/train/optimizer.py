@@ -89,7 +89,6 @@ class FlatAdamW:
     def backward(self, loss: Tensor) -> None:
         """As ``Strategy`` has it."""
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        del loss  # what its graph holds would tie the next pass, which may be recorded, to this one
         self.weights.collect_gradient()
 
     def reduce(self, world: World) -> None:

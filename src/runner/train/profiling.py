@@ -42,7 +42,7 @@ BY_NAME: tuple[tuple[str, Part], ...] = (  # part of a kernel's name; the first 
 
 
 @dataclass(frozen=True)
-class Spent:
+class DeviceTime:
     """Milliseconds of kernels in one step, by part, and how many kernels there were."""
 
     ms: dict[Part, float]
@@ -78,12 +78,12 @@ class Profiled:
             torch.cuda.synchronize()
         self._profile.__exit__(*raised)
 
-    def spent(self) -> Spent:
+    def spent(self) -> DeviceTime:
         """A step's share of all kernels of the block."""
         return spent_in(self._profile.events(), self._steps, self._vocabulary)
 
 
-def spent_in(events: Iterable[Any], steps: int, vocabulary: int) -> Spent:
+def spent_in(events: Iterable[Any], steps: int, vocabulary: int) -> DeviceTime:
     """The kernels among the profiler's ``events``, summed by part and divided by ``steps``.
 
     A kernel belongs to the operation that launched it where that is a product, whose shapes tell which; else its name
@@ -101,7 +101,7 @@ def spent_in(events: Iterable[Any], steps: int, vocabulary: int) -> Spent:
             part = product_part(event.input_shapes, vocabulary) if event.name in PRODUCTS else named_part(kernel.name)
             us[part] += kernel.duration
     us["the rest"] += max(0.0, every - sum(us.values()))
-    return Spent({part: us[part] / 1000.0 / steps for part in PARTS}, round(kernels / steps))
+    return DeviceTime({part: us[part] / 1000.0 / steps for part in PARTS}, round(kernels / steps))
 
 
 def product_part(shapes: Sequence[Sequence[int]], vocabulary: int) -> Part:
@@ -118,7 +118,7 @@ def named_part(name: str) -> Part:
     return next((part for word, part in BY_NAME if word in lower), "the rest")
 
 
-def table(spent: Spent, step_ms: float) -> list[str]:
+def table(spent: DeviceTime, step_ms: float) -> list[str]:
     """Lines for a terminal: each part's time and share of a step of ``step_ms``, the largest first."""
     parts = sorted((ms, part) for part, ms in spent.ms.items() if ms)[::-1]
     waited = step_ms - spent.total_ms
