@@ -99,3 +99,19 @@ def test_a_pass_without_a_gradient_is_not_recorded() -> None:
     with torch.no_grad():
         quiet, _ = batch_losses(model, batch, scale=1 / 50)
     assert float(quiet) == pytest.approx(losses[-1], rel=1e-3)
+
+
+@pytest.mark.gpu
+def test_passes_go_on_unrecorded_where_a_recording_finds_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    def forward_alone(self: replay._Recorded, lm: nn.Module, ids: Tensor, *_: object) -> None:
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            torch.empty(2**50, dtype=torch.uint8, device=ids.device)
+
+    expected = passes(replayed=False)
+    monkeypatch.setattr(replay._Recorded, "__init__", forward_alone)
+    with pytest.warns(UserWarning, match="unrecorded"):
+        results = passes(replayed=True)
+    for (loss, gradient), (expected_loss, expected_gradient) in zip(results, expected, strict=True):
+        assert loss == pytest.approx(expected_loss, rel=1e-3)
+        assert float((gradient - expected_gradient).norm() / expected_gradient.norm()) < 1e-2

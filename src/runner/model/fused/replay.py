@@ -3,6 +3,7 @@
 Between the kernels of a step the device would wait for the next launch; within a graph it hardly does.
 """
 
+import warnings
 from typing import Any
 
 import torch
@@ -17,7 +18,8 @@ class Replays:
     """The passes of one model: recorded once several of one kind have followed each other, and replayed from then on.
 
     One recording is kept, for its memory is that of a whole pass: a training pass of another kind drops it, and so
-    does a pass without a gradient that finds no room beside it.
+    does a pass without a gradient that finds no room beside it.  Where there is no room for a recording itself, passes
+    of that kind go on unrecorded, with a warning.
     """
 
     def __init__(self, lm: Any) -> None:
@@ -25,6 +27,7 @@ class Replays:
         self._kind: tuple[float, ...] = ()
         self._seen = 0
         self._recorded: _Recorded | None = None
+        self._no_room = False  # for a recording of this kind
 
     def states(self, ids: Tensor, positions: Tensor, documents: Documents, *, scale: float) -> Tensor:
         """As ``layer_states``; ``scale`` is the adapters', which a recording holds as a number."""
@@ -32,16 +35,25 @@ class Replays:
             return self._measured(ids, positions, documents)
         kind = (*ids.shape, len(documents.borders), scale)
         if kind != self._kind:
-            self._kind, self._seen, self._recorded = kind, 0, None
+            self._kind, self._seen, self._recorded, self._no_room = kind, 0, None, False
         self._seen += 1
-        if self._seen <= WARM_UP:
-            return layer_states(self._lm, ids, positions, documents)
+        if self._seen > WARM_UP and self._recorded is None and not self._no_room:
+            self._record(ids, positions, documents)
         if self._recorded is None:
-            self._recorded = _Recorded(self._lm, ids, positions, documents)
+            return layer_states(self._lm, ids, positions, documents)
         anchor = next(parameter for parameter in self._lm.parameters() if parameter.requires_grad)
         apply: Any = _Replayed.apply
         states: Tensor = apply(self._recorded, ids, positions, documents.borders, anchor)
         return states
+
+    def _record(self, ids: Tensor, positions: Tensor, documents: Documents) -> None:
+        torch.cuda.empty_cache()  # blocks of the passes before cannot be used by the recording
+        try:
+            self._recorded = _Recorded(self._lm, ids, positions, documents)
+        except torch.OutOfMemoryError:
+            self._no_room = True
+            warnings.warn("no memory to record a pass as CUDA graphs: steps go on unrecorded, slower", stacklevel=2)
+            torch.cuda.empty_cache()
 
     def _measured(self, ids: Tensor, positions: Tensor, documents: Documents) -> Tensor:
         try:
