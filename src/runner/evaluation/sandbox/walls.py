@@ -21,6 +21,7 @@ GONE = -1  # in place of a descriptor
 
 INSIDE = Path(__file__).with_name("inside")
 PACKAGE = Path("runner/evaluation/sandbox/inside")  # of the same name as outside, so that imports read alike
+MODULES = "sandbox-modules-"  # how the folder begins that holds them, for one call
 PYTHON = ("-I", "-S", "-B", "-c")
 # glibc would set 64 MiB of address space aside for many a thread, and how many hangs on the cores that it sees
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "MALLOC_ARENA_MAX": "1"}
@@ -68,7 +69,7 @@ class Walls(Protocol):
 @contextlib.contextmanager
 def compiled_modules() -> Iterator[Path]:
     """A folder with the modules for the inside as bytecode: compiling them would take 10 ms of every start."""
-    made = Path(tempfile.mkdtemp(prefix="sandbox-modules-", dir="/tmp"))  # every user can reach /tmp, not so any TMPDIR
+    made = Path(tempfile.mkdtemp(prefix=MODULES, dir="/tmp"))  # every user can reach /tmp, not so any TMPDIR
     try:
         (made / PACKAGE).mkdir(parents=True)
         for module in INSIDE.glob("*.py"):
