@@ -1,4 +1,4 @@
-"""Small jobs trained by several processes over gloo, under any strategy."""
+"""Small jobs trained by several processes, over gloo on CPUs or over NCCL on a GPU each, under any strategy."""
 
 import json
 import os
@@ -20,10 +20,14 @@ from runner.train.loop import train
 from runner.train.reporter import FileReporter, SilentReporter
 from runner.train.world import World
 torch.set_num_threads(1)
-cache, port, size, rank = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
-dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=size)
-world = World(rank, size, torch.device("cpu"))
-for root, changes in json.loads(sys.argv[5]).items():
+cache, kind, port, size, rank = Path(sys.argv[1]), *sys.argv[2:4], int(sys.argv[4]), int(sys.argv[5])
+device = torch.device(kind, rank) if kind == "cuda" else torch.device(kind)
+if kind == "cuda":
+    torch.cuda.set_device(device)
+backend = "nccl" if kind == "cuda" else "gloo"
+dist.init_process_group(backend, init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=size)
+world = World(rank, size, device)
+for root, changes in json.loads(sys.argv[6]).items():
     folder = RunFolder(Path(root))
     log = MetricsLog(folder.metrics_file)
     plain = FileReporter(log, lambda step: open_trackers((), folder, step=step), Path(root) / "stop-requested")
@@ -33,12 +37,12 @@ dist.destroy_process_group()
 LIMIT_S = 240.0
 
 
-def train_together(jobs: Mapping[Path, Mapping[str, Any]], cache: Path, *, ranks: int) -> None:
+def train_together(jobs: Mapping[Path, Mapping[str, Any]], cache: Path, *, ranks: int, kind: str = "cpu") -> None:
     """Train each ``small_job`` with changes into its folder, one after another, by ``ranks`` processes together."""
     for root in jobs:
         root.mkdir(parents=True, exist_ok=True)
     given = json.dumps({str(root): changes for root, changes in jobs.items()})
-    run_ranks([[sys.executable, "-c", RANK, str(cache), free_port(), str(ranks)]] * ranks, given)
+    run_ranks([[sys.executable, "-c", RANK, str(cache), kind, free_port(), str(ranks)]] * ranks, given)
 
 
 def run_ranks(commands: list[list[str]], *last: str) -> None:
