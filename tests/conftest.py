@@ -1,5 +1,6 @@
 """What many tests share: one thread, tiny models, packed buffers of known documents, runs that have ended."""
 
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,8 +20,27 @@ if TYPE_CHECKING:
 torch.set_num_threads(1)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Where all tests are asked for, two processes share them out file by file; ``-n 0`` takes one.
+
+    Many tests wait for a process that starts or for a time that passes.  On a GPU one process has it alone.
+    """
+    everything = config.args_source is pytest.Config.ArgsSource.TESTPATHS and not config.option.usepdb
+    undecided = getattr(config.option, "numprocesses", 0) is None and not hasattr(config, "workerinput")
+    if everything and undecided and not torch.cuda.is_available():
+        os.environ["OMP_NUM_THREADS"] = "1"
+        config.option.numprocesses, config.option.dist = 2, "loadfile"
+        config.option.loadscopereorder = False  # in the order that is made below
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """GPU tests skip themselves where there is no GPU, long ones and injected faults where they are not asked for."""
+    """Files with slow tests come first, so that processes that share them out end together.
+
+    GPU tests skip themselves where there is no GPU, long ones and injected faults where they are not asked for.
+    """
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
     without = {} if torch.cuda.is_available() else {"gpu": "no CUDA device"}
     for mark in ("long", "chaos"):
         if mark not in config.getoption("markexpr"):
