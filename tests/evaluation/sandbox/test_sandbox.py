@@ -187,8 +187,9 @@ class TestLimits:
     def test_no_process_is_left(self, walls: Isolation, monkeypatch: pytest.MonkeyPatch) -> None:
         leave_processes_behind(20, walls, monkeypatch)
 
-    @pytest.mark.slow
+    @pytest.mark.long
     def test_no_process_is_left_of_many(self, walls: Isolation, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The test before it, six times as often."""
         leave_processes_behind(120, walls, monkeypatch)
 
 
