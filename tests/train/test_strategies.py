@@ -67,6 +67,7 @@ def pretrained(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "like"),
     [
@@ -103,6 +104,7 @@ def test_a_checkpoint_goes_on_under_more_workers_and_another_strategy(
         same_weights(root / "final", trained / "ddp" / "final")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["zero2", "zero3"])
 def test_a_checkpoint_goes_on_under_ddp_on_one_worker(
     strategy: str, trained: Path, tmp_path: Path, cache: Path
@@ -143,6 +145,7 @@ def same_weights(one: Path, other: Path) -> None:
         torch.testing.assert_close(tensor, theirs[key], atol=1e-4, rtol=0.0)
 
 
+@pytest.mark.slow
 def test_steps_are_those_of_ddp_and_one_that_is_not_finite_moves_nothing() -> None:
     script = str(Path(__file__).with_name("zero_steps.py"))
     run_ranks([[sys.executable, script, free_port()]] * 2)

@@ -210,5 +210,8 @@ def _deepspeed(world: World) -> Any:
     warnings.filterwarnings("ignore", message=".*is deprecated", category=FutureWarning, module="torch.distributed")
     found = deepspeed.accelerator.get_accelerator().device_name()
     assert found == world.device.type, f"DeepSpeed was imported before and computes on {found}"
+    if found == "cpu":
+        # else it compiles an all-reduce that only its inference uses: a minute, and an error where no compiler is
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     deepspeed.init_distributed(auto_mpi_discovery=False, verbose=False)
     return deepspeed
