@@ -113,10 +113,12 @@ def test_where_a_run_was_interrupted_is_told(tmp_path: Path) -> None:
     events: list[Record] = [
         {"kind": "event", "step": 200, "name": "resumed", "text": "resumed after step 200"},
         {"kind": "event", "step": 200, "name": "hang", "text": hang},
+        {"kind": "event", "step": 210, "name": "memory", "text": "out of memory in step 210"},
     ]
     lines = told(tmp_path, [*records(), *events]).splitlines()
     place = lines.index("interrupted    resumed after step 200")
     assert " ".join(line.strip() for line in lines[place + 1 : place + 3]) == hang
+    assert lines[place + 3].strip() == "out of memory in step 210"
 
 
 def test_a_summary_in_ascii_is_ascii(tmp_path: Path) -> None:

@@ -75,8 +75,8 @@ def _losses(records: Sequence[Record], style: Style) -> tuple[str, ...]:
 
 
 def _interruptions(records: Sequence[Record], style: Style) -> tuple[str, ...]:
-    """Where the run was gone on with, and what the watchdog ended."""
-    told = [record for record in of_kind(records, "event") if record.get("name") in ("resumed", "hang")]
+    """Where the run was gone on with, what the watchdog ended, and where memory ran out."""
+    told = [record for record in of_kind(records, "event") if record.get("name") in ("resumed", "hang", "memory")]
     lines: list[str] = []
     for record in told:
         lines += wrapped("" if lines else "interrupted", str(record.get("text")).split(" "), style, joint=" ")

@@ -31,7 +31,7 @@ STATE_BYTES = 12  # a trainable weight in a checkpoint: itself and two moments, 
 
 @dataclass(frozen=True)
 class Run:
-    """Everything that stays the same from the first step to the last."""
+    """Everything that stays the same from the first step to the last, but for smaller passes where memory ends."""
 
     job: Job
     folder: RunFolder

@@ -10,10 +10,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from torch import Tensor
+
 from runner.config.job import Job
 from runner.runs import RunFolder
 from runner.train.assembly import Run, assemble, batches_of
-from runner.train.batches import StepBatch
+from runner.train.batches import Batches, StepBatch
+from runner.train.memory import forget_failed_pass, is_out_of_memory, with_smaller_passes
 from runner.train.passes import record_passes
 from runner.train.readback import Readback
 from runner.train.records import diverged, plateau_record, step_record, tell_environment, tell_startup
@@ -83,10 +86,9 @@ def _stepped(run: Run, progress: Progress, watchdog: Watchdog) -> tuple[Progress
     while progress.step < progress.horizon.end:
         watchdog.step()
         step = progress.step + 1
-        batch = batches.of_step(step)
         rate = learning_rate(job.train, progress.horizon, step)
         stop = run.reporter.stop_requested()
-        record = train_step(run.engine, run.optimizer, batch, run.world, rate=rate, seed=job.train.seed, stop=stop)
+        run, batches, batch, record = _taken(run, batches, step, rate=rate, stop=stop)
         progress = replace(progress, step=step, tokens=progress.tokens + job.train.tokens_per_step)
         pending.append(_Pending(step, rate, Readback(record), batch, batches.spent.take()))
         validating = step % job.validation.every == 0 or step == progress.horizon.end
@@ -103,6 +105,23 @@ def _stepped(run: Run, progress: Progress, watchdog: Watchdog) -> tuple[Progress
         if stopping and progress.step < progress.horizon.end:
             return progress, "stopped"
     return progress, "finished" if progress.plateau_step is None else "plateau"
+
+
+def _taken(run: Run, batches: Batches, step: int, *, rate: float, stop: bool) -> tuple[Run, Batches, StepBatch, Tensor]:
+    """One step and its record, in smaller passes where there is no memory; with what the next steps are taken."""
+    while True:
+        batch = batches.of_step(step)
+        try:
+            seed = run.job.train.seed
+            record = train_step(run.engine, run.optimizer, batch, run.world, rate=rate, seed=seed, stop=stop)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            run = with_smaller_passes(run, step, error)
+        else:
+            return run, batches, batch, record
+        forget_failed_pass()
+        batches = batches_of(run)
 
 
 @dataclass(frozen=True)

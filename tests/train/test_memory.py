@@ -1,0 +1,104 @@
+"""A step that finds no memory is taken again in smaller passes, with the same loss, or ends with what to turn."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from test_loop import Recorder, small_job
+
+from runner.config.job import Job
+from runner.errors import DoesNotFit
+from runner.model.adapter import causal_lm
+from runner.plan.device import limit_memory
+from runner.runs import RunFolder
+from runner.train.assembly import Run, assemble
+from runner.train.loop import begin, run_steps
+from runner.train.state import Progress
+from runner.train.world import World
+
+HUNGRY_FROM = 3
+CPU = torch.device("cpu")
+GPU = torch.device("cuda")
+
+
+def job(rows: int) -> Job:
+    train = {"tokens_per_step": 1024, "micro_batch": rows, "steps": 4, "learning_rate": 5e-3}
+    return small_job(lora__dropout=0.0, train=train, checkpoint__every=4, data__max_length=256)
+
+
+def begun(job: Job, root: Path, cache: Path, device: torch.device) -> tuple[Run, Recorder]:
+    recorder = Recorder()
+    root.mkdir(exist_ok=True)
+    return assemble(job, RunFolder(root), World(device=device), recorder, cache=cache), recorder
+
+
+def trained(run: Run) -> None:
+    run_steps(run, begin(run, Progress.fresh(run.job, run.data.fingerprint)))
+
+
+def make_hungry(run: Run, recorder: Recorder, *, most: int) -> None:
+    """From a step on, let a pass over more than ``most`` buffers ask for more memory than any machine has."""
+
+    def ask(_: Any, arguments: tuple[torch.Tensor, ...]) -> None:
+        if recorder.steps >= HUNGRY_FROM and len(arguments[0]) > most:
+            torch.empty(2**50, dtype=torch.uint8)
+
+    model: Any = causal_lm(run.model)
+    model.get_decoder().embed_tokens.register_forward_pre_hook(ask)
+
+
+def told(recorder: Recorder) -> list[str]:
+    return [str(record["text"]) for record in recorder.records if record.get("name") == "memory"]
+
+
+def test_a_step_without_memory_is_taken_again_in_smaller_passes(tmp_path: Path, cache: Path) -> None:
+    whole, expected = begun(job(4), tmp_path / "whole", cache, CPU)
+    trained(whole)
+    hungry, recorder = begun(job(4), tmp_path / "hungry", cache, CPU)
+    make_hungry(hungry, recorder, most=1)
+    trained(hungry)
+    assert list(recorder.losses()) == [1, 2, 3, 4]
+    assert recorder.losses() == pytest.approx(expected.losses(), abs=1e-5)
+    assert told(recorder) == [
+        f"out of memory in step {HUNGRY_FROM} with {rows} buffers in a pass: taken again, and on from here, with {half}"
+        for rows, half in ((4, 2), (2, 1))
+    ]
+
+
+def test_a_pass_of_one_buffer_without_memory_ends_with_what_to_turn(tmp_path: Path, cache: Path) -> None:
+    hungry, recorder = begun(job(1), tmp_path, cache, CPU)
+    make_hungry(hungry, recorder, most=0)
+    with pytest.raises(DoesNotFit, match=r"out of memory in step 3 .*1 buffers of data.max_length 256.*lower data.max"):
+        trained(hungry)
+
+
+def test_another_error_is_not_taken_for_missing_memory(tmp_path: Path, cache: Path) -> None:
+    broken, _ = begun(job(4), tmp_path, cache, CPU)
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("shapes do not match")
+
+    model: Any = causal_lm(broken.model)
+    model.get_decoder().embed_tokens.register_forward_pre_hook(fail)
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        trained(broken)
+
+
+@pytest.mark.gpu
+def test_a_step_on_a_gpu_whose_memory_shrinks_is_taken_again_in_smaller_passes(tmp_path: Path, cache: Path) -> None:
+    whole, expected = begun(job(4), tmp_path / "whole", cache, GPU)
+    resting = torch.cuda.memory_allocated()
+    trained(whole)
+    needed = torch.cuda.max_memory_allocated() - resting
+    del whole
+    torch.cuda.empty_cache()
+    squeezed, recorder = begun(job(4), tmp_path / "squeezed", cache, GPU)
+    try:
+        limit_memory(GPU, (torch.cuda.memory_reserved() + 0.7 * needed) / 2**30)
+        trained(squeezed)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert told(recorder)
+    for step, loss in expected.losses().items():
+        assert float(str(recorder.losses()[step])) == pytest.approx(float(str(loss)), abs=0.03)
