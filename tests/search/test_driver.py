@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -52,9 +51,20 @@ def test_one_at_a_time_tune_runs_the_course_on_one_base(tmp_path: Path) -> None:
     assert not left & {"ray", "live", "stop-requested"}
 
 
-def test_two_at_a_time_every_stored_pair_is_right(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def two_nodes() -> Iterator[Cluster]:
+    """A Ray that runs, with two nodes of one CPU each."""
+    from ray.cluster_utils import Cluster as Raylets
+
+    nodes = Raylets(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    nodes.add_node(num_cpus=1)
+    yield Cluster(address=nodes.address)
+    nodes.shutdown()
+
+
+def test_two_at_a_time_every_stored_pair_is_right(tmp_path: Path, two_nodes: Cluster) -> None:
     found = space(tmp_path, concurrency=2, trials=14, scheduler="none")
-    outcome = searched(found, tmp_path, "PairTrainable")
+    outcome = searched(found, tmp_path, "PairTrainable", two_nodes)
     stored = study_of(found.distributions, outcome.study.trials, "validation").trials
     assert len(stored) == 14 * 4
     for seen in stored:
@@ -67,19 +77,21 @@ def test_two_at_a_time_every_stored_pair_is_right(tmp_path: Path) -> None:
     assert len(set(loads(outcome))) == 2
 
 
-def test_a_trial_whose_process_dies_is_run_again_and_none_is_lost(tmp_path: Path) -> None:
-    found = space(tmp_path, trials=5)
+def test_a_trial_whose_process_dies_is_run_again_and_none_is_lost(tmp_path: Path, two_nodes: Cluster) -> None:
+    found = space(tmp_path, trials=5, concurrency=1)
     with Journal(tmp_path / "alone") as journal:
         expected = run(course(found, journal))
-    outcome = searched(found, tmp_path, "DyingTrainable")
+    outcome = searched(found, tmp_path, "DyingTrainable", two_nodes)
     assert (outcome.folder.root / "died").exists()
     assert len(set(loads(outcome))) == 2
     assert without_times(outcome.study) == without_times(expected)
 
 
-def test_the_time_budget_ends_the_search_with_an_answer_and_it_goes_on_later(tmp_path: Path) -> None:
+def test_the_time_budget_ends_the_search_with_an_answer_and_it_goes_on_later(
+    tmp_path: Path, two_nodes: Cluster
+) -> None:
     found = space(tmp_path, trials=1000, time_budget_minutes=0.2)
-    outcome = searched(found, tmp_path)
+    outcome = searched(found, tmp_path, cluster=two_nodes)
     assert outcome.ending == "time budget"
     assert 0 < len(outcome.study.trials) < 1000
     assert outcome.answer.best is not None
@@ -89,20 +101,9 @@ def test_the_time_budget_ends_the_search_with_an_answer_and_it_goes_on_later(tmp
     assert (state.state, state.reason) == ("stopped", "time budget")
 
 
-@pytest.fixture
-def raylets() -> Iterator[Any]:
-    """Ray with two nodes of one CPU each."""
-    from ray.cluster_utils import Cluster as Raylets
-
-    nodes = Raylets(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    nodes.add_node(num_cpus=1)
-    yield nodes
-    nodes.shutdown()
-
-
-def test_trials_spread_over_nodes_whose_cpus_they_fill(tmp_path: Path, raylets: Any) -> None:
+def test_trials_spread_over_nodes_whose_cpus_they_fill(tmp_path: Path, two_nodes: Cluster) -> None:
     found = space(tmp_path, trials=6)
-    outcome = searched(found, tmp_path, "PairTrainable", cluster=Cluster(address=raylets.address))
+    outcome = searched(found, tmp_path, "PairTrainable", two_nodes)
     assert all(trial.ending for trial in outcome.study.trials)
     assert len(outcome.study.trials) == 6
     assert len(set(loads(outcome))) == 2

@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
+from finished_run import finished_run
 from processes import end, kill_driver, start, wait_for
+from runner.config.load import load_job
 from runner.runs import read_metrics
 from runner.search.journal import read_journal, study_in
 from runner.search.records import Study
@@ -118,21 +120,25 @@ def test_every_trial_measured_and_the_repeats_of_the_best_two(whole: Path) -> No
     assert found.base_loss > min(rung.loss for trial in found.trials for rung in trial.rungs)
 
 
+@pytest.mark.parametrize("early", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_killed_and_resumed_gives_the_same_answer_and_runs_nothing_finished_again(
-    whole: Path, home: Path, tmp_path: Path
+    early: bool, whole: Path, home: Path, tmp_path: Path
 ) -> None:
-    process = search(tmp_path, home)
-    wait_for(lambda: measurements(tmp_path) >= 4, process)
+    """Killed near the end, and ``early`` before that; ``test_course`` kills a course after every measurement."""
+    at_rest: set[tuple[int, int]] = set()
+    if early:
+        process = search(tmp_path, home)
+        wait_for(lambda: measurements(tmp_path) >= 4, process)
+        kill_driver(process, "SearchTrainable")
+        at_rest = pairs_at_rest(study(tmp_path))
+        assert 0 < len({number for number, _ in at_rest}) < 4
+    completing = went_on(whole)[-1]
+    process = search(tmp_path, home, *(["--resume"] if early else []))
+    wait_for(lambda: completing in went_on(tmp_path), process)
     kill_driver(process, "SearchTrainable")
-    at_rest = pairs_at_rest(study(tmp_path))
-    assert 0 < len({number for number, _ in at_rest}) < 4
     output = end(search(tmp_path, home), 2)
     assert "the search tiny is unfinished" in output
     assert "--resume" in output
-    completing = went_on(whole)[-1]
-    process = search(tmp_path, home, "--resume")
-    wait_for(lambda: completing in went_on(tmp_path), process)
-    kill_driver(process, "SearchTrainable")
     before = study(tmp_path)
     assert {trial.number: trial.ending for trial in before.trials}[completing[0]] is None
     assert sum(trial.ending is not None for trial in before.trials) == 3
@@ -147,8 +153,8 @@ def test_killed_and_resumed_gives_the_same_answer_and_runs_nothing_finished_agai
 
 def test_the_best_job_trained_gives_the_loss_that_the_search_told(whole: Path, home: Path, tmp_path: Path) -> None:
     best = answer(whole)["best"]
-    end(run(home, "train", str(whole / "tiny" / "best.yaml"), "--storage", str(tmp_path)), 0)
-    records = read_metrics(tmp_path / "tiny-best" / "metrics.jsonl")
+    job = load_job(whole / "tiny" / "best.yaml")
+    records = read_metrics(finished_run(job, tmp_path, home / ".cache" / "runner").metrics_file)
     losses = {int(str(r["step"])): float(str(r["loss"])) for r in records if r["kind"] == "validation"}
     assert abs(losses[best["stop_step"]] - best["loss"]) < ROUNDING
     assert losses[0] == answer(whole)["base_loss"]
