@@ -18,8 +18,9 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
     root = tmp_path_factory.mktemp("two-gpus")
-    jobs = {strategy: changes(strategy) for strategy in ("ddp", "zero2", "zero3")}
+    jobs = {strategy: changes(strategy) for strategy in ("ddp", "zero2")}
     jobs |= {f"nf4-{strategy}": changes(strategy, **nf4()) for strategy in ("ddp", "zero2")}
+    jobs["zero3"] = changes("zero3")  # last: what DeepSpeed leaves of it in a process takes gradients from zero2
     train_together({root / name: job for name, job in jobs.items()}, cache, ranks=2, kind="cuda")
     return root
 
@@ -38,7 +39,7 @@ def test_losses_and_files_are_those_of_ddp_on_two_gpus(name: str, like: str, tra
 
 
 def test_a_checkpoint_goes_on_under_another_strategy_on_two_gpus(trained: Path, tmp_path: Path, cache: Path) -> None:
-    begun = {tmp_path / name: changes(goes_on) for name, goes_on in (("ddp", "zero3"), ("zero3", "zero2"))}
+    begun = {tmp_path / name: changes(goes_on) for name, goes_on in (("zero3", "zero2"), ("ddp", "zero3"))}
     for root in begun:
         cut_short(trained / root.name, root)
     train_together(begun, cache, ranks=2, kind="cuda")
