@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-# what is left has every kernel, in every kind of layer: a window is none of theirs, four bits are unpacked by one for all
+# the rest has every kernel, in every kind of layer: a window is no kernel's, and one unpacks four bits for all models
 CHOSEN = "not input and not mistral and not qwen2 and not window and not (four_bits and (llama or qwen3))"
 FILES = ("test_fused_elementwise.py", "test_fused_layer.py", "test_nf4.py")
 
