@@ -61,6 +61,33 @@ def test_the_options_reach_the_launch(
     assert (tmp_path / "stored" / "mine" / "loss.svg").is_file()
 
 
+def test_a_range_of_workers_reaches_the_launch(
+    capsys: pytest.CaptureFixture[str], launched: list[dict[str, Any]]
+) -> None:
+    code, out, _ = typed(capsys, "train", "--workers", "2:8")
+    assert code == 0
+    cluster = launched[1]["cluster"]
+    assert (cluster.min_workers, cluster.workers) == (2, 8)
+    assert "2 to 8 workers" in out
+
+
+@pytest.mark.parametrize(
+    ("workers", "told"),
+    [
+        ("many", '--workers is "many"; the command line; give a count, or two as 2:8'),
+        ("2:", '--workers is "2:"; the command line; give a count, or two as 2:8'),
+        ("8:2", "min_workers is 8 and workers is 2: give at most as many"),
+        ("0", "workers"),
+    ],
+)
+def test_a_wrong_number_of_workers_is_told(
+    workers: str, told: str, capsys: pytest.CaptureFixture[str], launched: list[dict[str, Any]]
+) -> None:
+    code, _, err = typed(capsys, "train", "--workers", workers)
+    assert (code, launched) == (2, [])
+    assert told in err
+
+
 def test_the_resolved_job_is_printed_as_a_file_that_runs_again(
     capsys: pytest.CaptureFixture[str], launched: list[dict[str, Any]], tmp_path: Path
 ) -> None:

@@ -30,6 +30,14 @@ def test_a_gpu_each_where_there_are_gpus_and_a_head_without_cores_gets_no_worker
     assert share_out(Cluster(gpus_per_worker=0), nodes) == Resources(1, 16, 0.0)
 
 
+def test_as_many_workers_as_find_room_are_enough_where_the_fewest_are_given() -> None:
+    nodes = [{"CPU": 8.0}, {"CPU": 8.0}]
+    assert share_out(Cluster(workers=4, min_workers=1), nodes) == Resources(4, 4, 0.0, 1)
+    assert share_out(Cluster(workers=4, min_workers=2, cpus_per_worker=8), nodes) == Resources(4, 8, 0.0, 2)
+    with pytest.raises(DoesNotFit, match="3 workers of 8 CPUs and 0 GPUs are asked"):
+        share_out(Cluster(workers=4, min_workers=3, cpus_per_worker=8), nodes)
+
+
 @pytest.mark.parametrize(
     ("asked", "told"),
     [

@@ -99,7 +99,7 @@ def test_a_checkpoint_goes_on_under_more_workers_and_another_strategy(
         cut_short(trained / root.name, root)
     train_together(begun, cache, ranks=3)
     for root in begun:
-        assert "resumed after step 2" in [record.get("text") for record in records(root)]
+        assert "resumed after step 2, 3 workers" in [record.get("text") for record in records(root)]
         same_curve(root, trained / "ddp")
         same_weights(root / "final", trained / "ddp" / "final")
 

@@ -44,5 +44,5 @@ def test_a_checkpoint_goes_on_under_another_strategy_on_two_gpus(trained: Path, 
         cut_short(trained / root.name, root)
     train_together(begun, cache, ranks=2, kind="cuda")
     for root in begun:
-        assert "resumed after step 2" in [record.get("text") for record in records(root)]
+        assert "resumed after step 2, 2 workers" in [record.get("text") for record in records(root)]
         assert losses(root) == pytest.approx(losses(trained / "ddp"), abs=BOUND)

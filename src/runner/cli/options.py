@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
+from runner.errors import UserError
+
 if TYPE_CHECKING:
     from runner.config.cluster import Cluster
+    from runner.config.document import Value
     from runner.config.job import Job
 
 CACHE = Path("~/.cache/runner")  # prepared data; models and data sets of the hub lie in the hub's own cache
@@ -26,7 +29,8 @@ ClusterFile: TypeAlias = Annotated[
     Path | None, typer.Option("--cluster", metavar="FILE", help="Scaling profile; this machine when left out.")
 ]
 Workers: TypeAlias = Annotated[
-    int | None, typer.Option("--workers", metavar="N", min=1, help="Processes that train together.")
+    str | None,
+    typer.Option("--workers", metavar="N|MIN:MAX", help="Processes that train together; as many as find room."),
 ]
 Address: TypeAlias = Annotated[
     str | None,
@@ -62,7 +66,7 @@ def named_job(file: Path | None, overrides: list[str] | None, name: str | None =
 
 
 def named_cluster(
-    file: Path | None, workers: int | None, storage: str | None, *, address: str | None = None, kept: str = RUNS
+    file: Path | None, workers: str | None, storage: str | None, *, address: str | None = None, kept: str = RUNS
 ) -> "Cluster":
     """The checked scaling profile of the command line; raises ``UserError`` for what is wrong with it.
 
@@ -72,7 +76,18 @@ def named_cluster(
     from runner.config.cluster import load_cluster
     from runner.config.ray_job import cluster_of_job, lasting
 
-    given = {"workers": workers, "storage": storage, "address": address or cluster_of_job()}
+    given = {"storage": storage, "address": address or cluster_of_job(), **_worker_range(workers)}
     profile = load_cluster(file, {key: value for key, value in given.items() if value is not None})
     folder = profile.storage if "storage" in profile.model_fields_set else kept
     return profile.model_copy(update={"storage": lasting(folder)})
+
+
+def _worker_range(workers: str | None) -> "dict[str, Value]":
+    """The keys that ``--workers`` stands for: N is that many, MIN:MAX as many of them as find room."""
+    if workers is None:
+        return {}
+    least, colon, most = workers.partition(":")
+    try:
+        return {"min_workers": int(least), "workers": int(most)} if colon else {"workers": int(workers)}
+    except ValueError as error:
+        raise UserError(f'--workers is "{workers}"', "the command line", "give a count, or two as 2:8") from error

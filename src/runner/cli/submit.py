@@ -201,7 +201,7 @@ def _check_room(server: "JobServer", target: Target, profile: "Cluster") -> None
     nodes = server.nodes()
     if target.search is None:
         share = share_out(profile, nodes)
-        asked = f"{share.workers} {'worker' if share.workers == 1 else 'workers'} of {share.cpus_per_worker} CPUs"
+        asked = f"{profile.workers_words} of {share.cpus_per_worker} CPUs"
         asked += f" and {share.gpus_per_worker:g} GPUs"
     else:
         from runner.search.share import share_out as share_out_trials

@@ -80,8 +80,7 @@ def described(job: "Job", cluster: "Cluster") -> str:
     step, length = job.train.tokens_per_step, job.data.max_length
     lines += [
         "",
-        f"{job.method} of {job.model.id} on {job.data.id}, {cluster.workers} "
-        f"{'worker' if cluster.workers == 1 else 'workers'}, runs kept in {cluster.storage}",
+        f"{job.method} of {job.model.id} on {job.data.id}, {cluster.workers_words}, runs kept in {cluster.storage}",
         f"tokens a step = {job.buffers_per_step:,} buffers x {length:,} = {step:,}",
         f"tokens in all = {job.train.steps:,} steps x {step:,} = {job.train.steps * step:,}",
     ]

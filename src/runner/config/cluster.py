@@ -5,9 +5,9 @@ What is trained is in ``job``; starting and joining Ray is done by those who lau
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field, StrictInt, StrictStr, field_validator
+from pydantic import Field, StrictInt, StrictStr, field_validator, model_validator
 
 from runner.config.document import Document, Value, read_document
 from runner.config.faults import check
@@ -23,6 +23,13 @@ class Cluster(Section):
         description="host:port of a running Ray cluster; null starts Ray here. A Ray job joins the one that runs it.",
     )
     workers: Count = Field(default=1, description="Processes that train together, each with its own copy of the model.")
+    min_workers: Count | None = Field(
+        default=None,
+        description="Fewest workers to train with: as many as the cluster has room for, up to workers; null: all.",
+    )
+    resize_s: Annotated[float, Field(gt=0.0, allow_inf_nan=False)] = Field(
+        default=60.0, description="Seconds between two looks at whether more workers find room; with min_workers."
+    )
     cpus_per_worker: Count | None = Field(
         default=None, description="CPU cores of a worker, a count; null shares out the cores that are there."
     )
@@ -39,12 +46,25 @@ class Cluster(Section):
         default="runs", description="Folder of the runs; with several machines one that all of them see."
     )
 
+    @property
+    def workers_words(self) -> str:
+        """How many workers, as people say it."""
+        if self.min_workers is not None and self.min_workers < self.workers:
+            return f"{self.min_workers} to {self.workers} workers"
+        return f"{self.workers} {'worker' if self.workers == 1 else 'workers'}"
+
     @field_validator("storage")
     @classmethod
     def _is_a_folder(cls, storage: str) -> str:
         if "://" in storage:
             raise ValueError(f'storage is "{storage}"; it must be a folder: mount the bucket and give its path')
         return storage
+
+    @model_validator(mode="after")
+    def _least_is_not_most(self) -> Self:
+        if self.min_workers is not None and self.min_workers > self.workers:
+            raise ValueError(f"min_workers is {self.min_workers} and workers is {self.workers}: give at most as many")
+        return self
 
 
 def load_cluster(file: Path | None, options: Mapping[str, Value] | None = None) -> Cluster:

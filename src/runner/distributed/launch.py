@@ -107,11 +107,13 @@ def _trainer(assignment: Assignment, cluster: Cluster, resources: Resources) -> 
     per_worker: dict[str, float] = {"CPU": resources.cpus_per_worker}
     if resources.gpus_per_worker:
         per_worker["GPU"] = resources.gpus_per_worker
+    least = resources.min_workers
     return ray.train.torch.TorchTrainer(
         work,
         train_loop_config=asdict(assignment),
         scaling_config=ray.train.ScalingConfig(
-            num_workers=resources.workers,
+            num_workers=resources.workers if least is None else (least, resources.workers),
+            elastic_resize_monitor_interval_s=cluster.resize_s,
             use_gpu=resources.gpus_per_worker > 0,
             resources_per_worker=per_worker,
         ),

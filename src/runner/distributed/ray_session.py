@@ -20,11 +20,12 @@ TOKEN_FILE = Path("~/.ray/auth_token")
 
 @dataclass(frozen=True)
 class Resources:
-    """What each of ``workers`` gets."""
+    """What each of ``workers`` gets; where it is given, ``min_workers`` are enough."""
 
     workers: int
     cpus_per_worker: int
     gpus_per_worker: float
+    min_workers: int | None = None
 
 
 @contextmanager
@@ -66,11 +67,11 @@ def _local_cpus(cluster: Cluster) -> int:
 
 def _check_local_size(cluster: Cluster) -> None:
     """Before anything starts: more CPUs asked than this machine has."""
-    present = usable_cores()
-    asked = cluster.workers * (cluster.cpus_per_worker or 1)
+    present, workers = usable_cores(), cluster.min_workers or cluster.workers
+    asked = workers * (cluster.cpus_per_worker or 1)
     if cluster.address is None and cluster.cpus_per_worker and asked > present:
         raise DoesNotFit(
-            f"{cluster.workers} workers x {cluster.cpus_per_worker} CPUs = {asked} are asked, {present} are here",
+            f"{workers} workers x {cluster.cpus_per_worker} CPUs = {asked} are asked, {present} are here",
             "the cluster file or --workers",
             "ask for fewer, or give the address of a larger Ray cluster",
         )
@@ -86,17 +87,20 @@ def nodes_here() -> list[dict[str, float]]:
 def share_out(cluster: Cluster, nodes: Sequence[Mapping[str, float]]) -> Resources:
     """What each worker gets on machines with the resources of ``nodes``; ``DoesNotFit`` when one finds no room.
 
-    A GPU each when there is one and the cluster file does not say otherwise; the most CPUs with which all find room.
+    A GPU each when there is one and the cluster file does not say otherwise; the most CPUs with which all find room,
+    or the fewest workers that are enough.
     """
     has_gpu = any(node.get("GPU", 0.0) >= 1.0 for node in nodes)
     gpus = float(has_gpu) if cluster.gpus_per_worker is None else float(cluster.gpus_per_worker)
     most = int(max((node.get("CPU", 0.0) for node in nodes), default=0.0))
+    least = cluster.min_workers or cluster.workers
     sizes = [cluster.cpus_per_worker] if cluster.cpus_per_worker else range(most, 0, -1)
-    for cpus in sizes:
-        if sum(_room(node, cpus, gpus) for node in nodes) >= cluster.workers:
-            return Resources(cluster.workers, cpus, gpus)
+    for enough in sorted({cluster.workers, least}, reverse=True):
+        for cpus in sizes:
+            if sum(_room(node, cpus, gpus) for node in nodes) >= enough:
+                return Resources(cluster.workers, cpus, gpus, cluster.min_workers)
     raise DoesNotFit(
-        f"{cluster.workers} workers of {cluster.cpus_per_worker or 1} CPUs and {gpus:g} GPUs are asked, "
+        f"{least} workers of {cluster.cpus_per_worker or 1} CPUs and {gpus:g} GPUs are asked, "
         f"Ray has {node_words(nodes)}",
         "the cluster file or --workers",
         "ask for fewer workers or for less each, or add nodes",

@@ -60,7 +60,9 @@ def _resumed(run: Run) -> Progress | None:
     if step < 0:
         return None
     progress = read_state(run.saves.path(step), run.model, run.optimizer, run.data.fingerprint)
-    run.reporter.record({"kind": "event", "step": step, "name": "resumed", "text": f"resumed after step {step}"})
+    together = f", {run.world.size} workers" if run.world.size > 1 else ""
+    text = f"resumed after step {step}{together}"
+    run.reporter.record({"kind": "event", "step": step, "name": "resumed", "text": text})
     if run.world.leads and (told := last_hang(run.folder.root)) is not None:
         run.reporter.record({"kind": "event", "step": step, "name": "hang", "text": told})
     run.watch.lap("resume_s")
