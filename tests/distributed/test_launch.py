@@ -2,48 +2,16 @@
 
 import random
 import signal
-import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
-from processes import end, kill_driver, start, wait_for, workers_of
+from processes import end, kill_driver, wait_for, workers_of
 from runner.runs import read_metrics
-
-STEPS = 30
-SMALL = {
-    "model.weights": "random",
-    "data.questions": 200,
-    "data.max_length": 512,
-    "data.validation_questions": 10,
-    "lora.rank": 4,
-    "train.tokens_per_step": 1024,
-    "train.micro_batch": 1,
-    "train.steps": STEPS,
-    "train.learning_rate": 1e-3,  # at a large rate rounding alone drives two runs apart
-    "validation.every": 10,
-    "checkpoint.every": 5,
-    "evaluation.questions": 0,
-    "track": "[]",
-}
+from typed_runs import STEPS, losses, train, weights
 
 pytestmark = pytest.mark.slow
-
-
-def train(storage: Path, home: Path, *options: str) -> "subprocess.Popen[str]":
-    overrides = [word for key, value in SMALL.items() for word in ("-o", f"{key}={value}")]
-    return start(home, "train", *overrides, "--storage", str(storage), *options, OMP_NUM_THREADS="1")
-
-
-def losses(run: Path) -> dict[int, float]:
-    return {
-        int(str(r["step"])): float(str(r["loss"])) for r in read_metrics(run / "metrics.jsonl") if r["kind"] == "train"
-    }
-
-
-def weights(run: Path) -> bytes:
-    return (run / "final" / "adapter_model.safetensors").read_bytes()
 
 
 @pytest.fixture(scope="module")
