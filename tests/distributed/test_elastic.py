@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_launch import STEPS, losses, train
 
 from processes import end, wait_for
 from runner.runs import read_metrics
+from typed_runs import STEPS, losses, train
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
 

@@ -14,7 +14,8 @@ from runner.config.cluster import Cluster
 from runner.config.job import Job
 from runner.config.load import job_hash
 from runner.distributed.outcome import Outcome, read_outcome
-from runner.distributed.ray_session import Resources, ray_session
+from runner.distributed.ray_session import Resources, living_nodes, ray_session
+from runner.distributed.shared_folder import check_seen_by_all
 from runner.distributed.signals import StopSignals
 from runner.distributed.worker import STOP_FILE, Assignment, work
 from runner.errors import Interrupted, RunnerError, Stopped, TrainingFailed
@@ -41,6 +42,7 @@ def launch(job: Job, cluster: Cluster, *, resume: Resume, follow: Follow, launch
         run.folder.inside(STOP_FILE).unlink(missing_ok=True)
         # Ray takes SIGTERM for itself when it starts: ours must come after
         with ray_session(cluster) as resources, StopSignals(run.folder.inside(STOP_FILE)) as signals:
+            check_seen_by_all(run.folder.root, living_nodes())
             assignment = _assignment(job, run.folder, cluster, resources, cache, launched_at)
             _fit(assignment, cluster, resources, signals, lambda ended: follow(run.folder, ended))
         return _settled(run, job, assignment, signals)

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from runner.config.cluster import Cluster
 from runner.config.cores import usable_cores
@@ -77,11 +78,16 @@ def _check_local_size(cluster: Cluster) -> None:
         )
 
 
-def nodes_here() -> list[dict[str, float]]:
-    """The resources of every living node of the Ray that this process has joined."""
+def living_nodes() -> list[dict[str, Any]]:
+    """Every living node of the Ray that this process has joined, as Ray describes it."""
     import ray
 
-    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return [node for node in ray.nodes() if node["Alive"]]
+
+
+def nodes_here() -> list[dict[str, float]]:
+    """The resources of every living node."""
+    return [node["Resources"] for node in living_nodes()]
 
 
 def share_out(cluster: Cluster, nodes: Sequence[Mapping[str, float]]) -> Resources:

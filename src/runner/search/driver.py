@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from runner.config.cluster import Cluster
 from runner.distributed.launch import with_absolute_paths
-from runner.distributed.ray_session import nodes_here, ray_session
+from runner.distributed.ray_session import living_nodes, nodes_here, ray_session
+from runner.distributed.shared_folder import check_seen_by_all
 from runner.distributed.signals import StopSignals
 from runner.distributed.worker import STOP_FILE
 from runner.errors import Interrupted, RunnerError
@@ -105,6 +106,7 @@ def _run(request: Request, opened: OpenSearch, follow: Follow, signals: StopSign
     space, folder, cluster = request.space, opened.folder, request.cluster
     minutes = space.search.time_budget_minutes
     deadline = None if minutes is None else time.monotonic() + 60.0 * minutes
+    check_seen_by_all(folder.root, living_nodes())
     share = share_out(space.search, cluster, nodes_here())
     place = Place(
         folder=str(folder.root),
