@@ -53,7 +53,7 @@ def test_every_stopped_run_has_saved_everything(
         runs += 1
     with capsys.disabled():
         print(
-            f"\n{ended_75} SIGTERMs, all ended with 75, {twice} steps to be trained twice; {runs} runs, {identical} with "
+            f"\n{ended_75} SIGTERMs, all ended with 75, {twice} steps not saved; {runs} runs, {identical} with "
             f"the losses and weights of one left alone to the bit; at most {slowest_s:.1f} s from the signal to the end"
         )
     assert (twice, identical) == (0, runs)
