@@ -1,16 +1,16 @@
 """The course: stopped anywhere and gone on with it gives the same answer; nothing runs twice; what ends a search."""
 
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from runner.errors import TrainingFailed, UserError
 from runner.plan import Device
-from runner.search.choice import best_trials
+from runner.search.choice import best_trials, standings
 from runner.search.course import Course, Task, task_as_plain, task_of
 from runner.search.journal import Journal, read_journal, study_in
+from runner.search.legs import refining_from
 from runner.search.records import Study, Trial
 from search_fakes import course, run, rung, space, without_times
 
@@ -28,7 +28,8 @@ def test_a_search_ends_with_all_trials_and_the_repeats_of_the_best_two(tmp_path:
     study = whole(tmp_path, repeats=3)
     assert [trial.number for trial in study.trials] == list(range(12))
     assert {trial.ending for trial in study.trials} == {"finished", "stopped"}
-    assert all(len(trial.rungs) == 4 for trial in study.trials if trial.ending == "finished")
+    assert all(160 in measured_by(trial) for trial in study.trials if trial.ending == "finished")
+    assert measured_by(best_trials(study, "validation")[0]) == set(STOP_STEPS)
     best = best_trials(study, "validation")[:2]
     expected = [(trial.number, seed, 160) for trial in best for seed in (18, 19, 20)]
     assert [(repeat.trial, repeat.seed, repeat.rung.stop_step) for repeat in study.repeats] == expected
@@ -50,33 +51,37 @@ def test_as_many_go_on_as_was_told_beforehand_and_no_pair_is_measured_twice(
     with Journal(tmp_path / "j") as journal:
         study = run(course(found, journal), at_once=at_once, order=(0, 1, 1, 0, 2))
         events = journal.events
-    completed = best_trials(study, "validation")[:2]
-    others = replace(study, trials=tuple(trial for trial in study.trials if trial not in completed))
-    assert all(measured_by(trial) == set(STOP_STEPS) for trial in completed)
-    expected = {stop: max(0, count - len(completed)) for stop, count in found.reached().items()}
-    assert {stop: reached(others)[stop] for stop in expected} == expected
+    completed = best_trials(study, "validation")[0]
+    assert measured_by(completed) == set(STOP_STEPS)
+    first = [trial for trial in study.trials if trial.number < refining_from(found.search)]
+    last = [trial for trial in study.trials if trial not in first]
+    assert sum(20 in measured_by(trial) for trial in first) == found.reached()[20]
+    assert all(measured_by(trial) == {160} for trial in last if trial != completed)
+    assert reached(study)[160] == found.reached()[160]
     pairs = [(event["trial"], event["stop_step"]) for event in events if event["kind"] == "rung"]
     assert len(set(pairs)) == len(pairs)
 
 
 def test_the_best_at_every_halving_step_went_on(tmp_path: Path) -> None:
-    """A late trial that beats those before it finds a place, however many went on from among worse ones."""
+    """A late trial that promises more than those before it finds a place, however many worse ones went on."""
     for seed in range(8):
-        study = whole(tmp_path / str(seed), reduction_factor=3, seed=seed, trials=11)
-        for stop_step in (20, 80):
-            there = [trial for trial in study.trials if stop_step in measured_by(trial)]
-            best = min(there, key=lambda trial: next(r.loss for r in trial.rungs if r.stop_step == stop_step))
-            assert any(stop > stop_step for stop in measured_by(best))
+        (tmp_path / str(seed)).mkdir()
+        found = space(tmp_path / str(seed), seed=seed, trials=11)
+        with Journal(tmp_path / str(seed) / "j") as journal:
+            study = run(course(found, journal))
+        for stop_step in (20, 40):
+            best = min(standings(study, found.search, stop_step), key=lambda each: each.loss)
+            assert best.has_gone_on
 
 
 def test_few_measure_more_than_the_halving_steps_and_their_own(tmp_path: Path) -> None:
-    studies = [whole(tmp_path / str(seed), reduction_factor=3, seed=seed) for seed in range(4)]
-    held_back = [trial for study in studies for trial in study.trials if trial.ending == "stopped"]
-    assert len(held_back) == 4 * 10
-    for trial in held_back:
-        assert measured_by(trial) <= {20, 80, trial.stop_step}
-        assert "may go on so far" in trial.why
-    assert any(40 in measured_by(trial) for trial in held_back)
+    studies = [whole(tmp_path / str(seed), seed=seed, sampler="random") for seed in range(4)]
+    others = [trial for study in studies for trial in study.trials if trial != best_trials(study, "validation")[0]]
+    assert Counter(trial.ending for trial in others) == {"stopped": 4 * 9, "finished": 4 * 2}
+    for trial in others:
+        assert measured_by(trial) <= {20, 40, 160, trial.stop_step}
+        assert (trial.ending == "stopped") == ("may go on so far" in trial.why)
+    assert any(80 in measured_by(trial) for trial in others)
 
 
 def test_a_trial_held_back_goes_on_later_and_its_costs_add_up(tmp_path: Path) -> None:
@@ -94,12 +99,14 @@ def test_a_trial_held_back_goes_on_later_and_its_costs_add_up(tmp_path: Path) ->
 
 
 def test_a_trial_that_ends_otherwise_while_it_completes_its_curve_is_left_as_it_is(tmp_path: Path) -> None:
-    running = course(space(tmp_path, trials=1, reduction_factor=3), Journal(tmp_path / "j"))
-    study = run(running, rungs=3)
-    assert [found.stop_step for found in study.trials[0].rungs] == [20, 80, 160]
+    running = course(space(tmp_path, trials=1), Journal(tmp_path / "j"))
+    study = run(running, rungs=4)
+    assert [found.stop_step for found in study.trials[0].rungs] == [20, 40, 160, 80]
+    running = course(space(tmp_path, trials=1), Journal(tmp_path / "k"))
+    run(running, rungs=3)
     task = running.next()
     assert isinstance(task, Task)
-    assert task.stop_steps == (40,)
+    assert task.stop_steps == (80,)
     assert not running.is_over
     running.ended(task, "diverged", "loss not finite")
     assert running.next() == "over"
@@ -109,7 +116,7 @@ def test_a_trial_that_ends_otherwise_while_it_completes_its_curve_is_left_as_it_
 @pytest.mark.parametrize(
     "changes",
     [
-        {"repeats": 1, "trials": 8},
+        {"trials": 12},
         {"repeats": 1, "trials": 7, "reduction_factor": 3},
         {"sampler": "random", "scheduler": "none", "trials": 4},
     ],
@@ -133,6 +140,20 @@ def test_killed_after_any_measurement_and_gone_on_with_it_gives_the_same(
         begun_again = [event["trial"] for event in read_journal(path) if event["kind"] == "again"]
         assert not set(ended) & set(begun_again)
         assert len(begun_again) == len(before.trials) - len(ended)
+
+
+def test_the_last_are_drawn_when_all_others_are_at_rest_and_run_side_by_side(tmp_path: Path) -> None:
+    found = space(tmp_path, trials=24)
+    with Journal(tmp_path / "j") as journal:
+        study = run(course(found, journal), at_once=2, order=(0, 1, 1))
+        events = journal.events
+    begun = next(place for place, event in enumerate(events) if event.get("number") == 22)
+    after = [event["trial"] for event in events[begun:] if event["kind"] == "rung"]
+    best = best_trials(study, "validation")[0].number
+    assert [trial for trial in after if trial != best or trial >= 22][:2] == [22, 23]
+    assert set(after) <= {22, 23, best}
+    first = next(place for place, event in enumerate(events) if event["kind"] == "rung" and event["trial"] == 22)
+    assert any(event.get("number") == 23 for event in events[begun:first])
 
 
 def test_killed_with_two_at_once_runs_both_again_with_their_values(tmp_path: Path) -> None:

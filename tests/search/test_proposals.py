@@ -7,11 +7,16 @@ from pathlib import Path
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
+from runner.search.choice import best_trials
 from runner.search.journal import Journal
-from runner.search.proposals import STARTUP_TRIALS, loss_of, propose, study_of
-from runner.search.records import Study, Trial
-from runner.search.space import STOP_STEP, Space
+from runner.search.proposals import NEAR, STARTUP_TRIALS, loss_of, propose, study_of
+from runner.search.records import Rung, Study, Trial
+from runner.search.space import STOP_STEP, Space, numbers_of
+from runner.search.unit import to_unit
 from search_fakes import course, run, space
+
+RATE = "train.learning_rate"
+RANKS = {"lora.rank": {"choices": [2, 4, 8, 16]}}
 
 
 def measured(folder: Path, *, at_once: int, seed: int = 0, **changes: object) -> tuple[Space, Study]:
@@ -80,7 +85,54 @@ def test_the_same_records_seed_and_number_give_the_same_values(tmp_path: Path, s
     assert propose(other, study.trials, 12) != again[0]
 
 
-def test_the_first_are_drawn_at_random_and_later_ones_follow_the_losses(tmp_path: Path) -> None:
+def test_the_first_are_spread_evenly_over_the_space(tmp_path: Path) -> None:
+    for seed in range(3):
+        found = space(
+            tmp_path, seed=seed, space={**RANKS, "train.learning_rate": {"low": 1.0e-3, "high": 9.0e-2, "log": True}}
+        )
+        first = [propose(found, (), number) for number in range(STARTUP_TRIALS)]
+        places = sorted(to_unit(numbers_of(found.search)[RATE], float(each.values[RATE])) for each in first)
+        assert all(abs(place - (part + 0.5) / 8) <= 0.0626 for part, place in enumerate(places))
+        assert [each.values["lora.rank"] for each in first].count(4) == 2
+        assert {each.values["lora.rank"] for each in first[:4]} == {2, 4, 8, 16}
+        assert {each.stop_step for each in first} == {160}
+
+
+def test_the_last_are_drawn_close_to_the_best(tmp_path: Path) -> None:
+    found, study = measured(tmp_path, at_once=1, trials=24)
+    near = [propose(found, study.trials[:22], number) for number in (22, 23)]
+    best = best_trials(replace(study, trials=study.trials[:22]), "validation")[0]
+    numbers = numbers_of(found.search)[RATE]
+    for each in near:
+        apart = to_unit(numbers, float(each.values[RATE])) - to_unit(numbers, float(best.values[RATE]))
+        assert 0 < abs(apart) < 4 * NEAR
+        assert (each.values["lora.rank"], each.stop_step) == (best.values["lora.rank"], 160)
+    assert near[0] != near[1]
+    assert dict(study.trials[22].values) == near[0].values
+
+
+def test_no_configuration_is_drawn_twice_for_being_close(tmp_path: Path) -> None:
+    narrow = {"lora.rank": {"low": 4, "high": 7}, "train.clip": {"choices": [0.5, 1.0]}}
+    found = space(tmp_path, space=narrow, trials=12)
+    rungs = (Rung(160, 1.0, None, 1.0, (1.0, 3.0, 6.0), 0, 0.0, 0.0),)
+    tried = [Trial(number, {"lora.rank": 5, "train.clip": 1.0}, 160, 0.0, rungs, "finished") for number in range(11)]
+    drawn = [
+        propose(replace(found, search=found.search.model_copy(update={"seed": seed})), tried, 11) for seed in range(9)
+    ]
+    assert any(each.values != tried[0].values for each in drawn)  # the sampler's, for 5 is the nearest number to 5
+
+
+def test_a_sampler_is_not_told_of_pairs_that_were_not_reached(tmp_path: Path) -> None:
+    found, study = measured(tmp_path, at_once=1, trials=14)
+    unfit = Trial(14, study.trials[0].values, 20, 0.0, ending="infeasible")
+    stored = study_of(found.distributions, (*study.trials, unfit), "validation").trials
+    told = study_of(found.distributions, (*study.trials, unfit), "validation", pruned=False).trials
+    assert sum(seen.state is TrialState.PRUNED for seen in stored) > 1
+    assert [seen.user_attrs["trial"] for seen in told if seen.state is TrialState.PRUNED] == [14]
+    assert pairs(told) == pairs(stored)
+
+
+def test_the_first_are_not_steered_and_later_ones_follow_the_losses(tmp_path: Path) -> None:
     found, study = measured(tmp_path, at_once=1, trials=20, scheduler="none")
     early, worse = STARTUP_TRIALS - 1, [replace(trial, rungs=trial.rungs[:1]) for trial in study.trials]
     assert propose(found, study.trials[:early], early) == propose(found, worse[:early], early)

@@ -4,10 +4,15 @@ from runner.search.rungs import Standing, halving_steps, next_to_go_on, places, 
 
 
 def test_rungs_lie_a_factor_apart_and_the_last_stop_step_is_none() -> None:
-    assert halving_steps((250, 500, 750, 1000, 1250, 1500, 1800, 2175), 3) == (250, 750)
-    assert halving_steps((250, 500, 750, 1000, 1250, 1500, 1800, 2175), 2) == (250, 500, 1000)
-    assert halving_steps((50, 100, 200), 2) == (50, 100)
+    assert halving_steps((10, 30, 90, 270, 810), 3) == (10, 30, 90)
+    assert halving_steps((10, 20, 30, 40, 50, 100, 400), 2) == (10, 20, 40, 100)
     assert halving_steps((50,), 2) == ()
+
+
+def test_the_last_rung_lies_well_before_the_end_and_one_there_always_is() -> None:
+    assert halving_steps((25, 50, 75, 100, 125, 150, 175, 200), 2) == (25, 50)  # 4 times 100 are more than 200
+    assert halving_steps((25, 50, 75, 100, 125, 150, 175, 200), 3) == (25,)
+    assert halving_steps((40, 80), 2) == (40,)
 
 
 def test_one_in_so_many_goes_on_and_the_rest_is_filled_when_none_is_to_come() -> None:

@@ -58,9 +58,9 @@ def test_every_stop_step_has_the_same_warm_up_and_its_own_decay(tmp_path: Path) 
 def test_the_steps_of_a_search_are_told_beforehand(tmp_path: Path) -> None:
     values = {"lora.rank": 4, "train.learning_rate": 2e-3}
     found = space(tmp_path, override={"train.warmup": 0.05, "train.decay": 0.2}, reduction_factor=3)
-    assert found.reached() == {20: 12, 80: 4, 160: 2}
-    # the trunk is at 16, 64 and 128, and the best two measure 40 in the end
-    assert found.expected_steps(values) == 12 * 20 + 4 * (48 + 16) + 2 * (64 + 32) + 2 * 40
+    assert found.reached() == {20: 11, 160: 5}
+    # the trunk is at 16 and 128; one trial goes there at once, and the best measures 40 and 80 in the end
+    assert found.expected_steps(values) == 11 * 20 + 4 * (112 + 32) + 160 + (64 + 8 + 16)
     none = space(tmp_path, override={"train.warmup": 0.05, "train.decay": 0.2}, scheduler="none")
     assert none.expected_steps(values) == 12 * (128 + 4 + 8 + 16 + 32)
 

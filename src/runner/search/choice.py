@@ -6,7 +6,8 @@ It follows from the study alone, so a search that is gone on with chooses as one
 from typing import TypeAlias
 
 from runner.config.search import Objective, Search
-from runner.search.legs import BEST, leg_after, leg_ends, stops_due
+from runner.search.legs import COMPLETED, leg_after, leg_ends, stops_due
+from runner.search.outlook import outlook_of
 from runner.search.proposals import loss_of
 from runner.search.records import Study, Trial
 from runner.search.rungs import Standing, next_to_go_on, why_waits
@@ -15,13 +16,14 @@ GoingOn: TypeAlias = tuple[int, int]  # a trial, and the stop step at which its 
 
 
 def standings(study: Study, search: Search, stop_step: int) -> list[Standing]:
-    """Every trial that measured the halving step ``stop_step``."""
-    found = []
+    """Every trial that measured the halving step ``stop_step``, by what its loss there says of the last stop step."""
+    found, outlook = [], outlook_of(study, search)
     for trial in study.trials:
         losses = [loss_of(rung, search.objective) for rung in trial.rungs if rung.stop_step == stop_step]
         if losses:
             waits = trial.until == stop_step and trial.ending in ("stopped", None)
-            found.append(Standing(trial.number, losses[0], trial.until > stop_step, waits))
+            at_last = outlook.at_last(trial, stop_step, losses[0])
+            found.append(Standing(trial.number, at_last, trial.until > stop_step, waits))
     return found
 
 
@@ -56,7 +58,7 @@ def why_held_back(study: Study, search: Search, number: int) -> str:
 def to_complete(study: Study, search: Search) -> GoingOn | None:
     """The next of the best that has not measured every stop step; one that came to a bad end is left as it is."""
     last = search.stop_steps[-1]
-    for trial in best_trials(study, search.objective)[:BEST]:
+    for trial in best_trials(study, search.objective)[:COMPLETED]:
         if trial.ending in ("stopped", "finished") and stops_due(search, trial):
             return trial.number, last
     return None

@@ -24,7 +24,7 @@ from runner.search.journal import (
     rung_event,
     trial_event,
 )
-from runner.search.legs import BEST, leg_ends, stops_due
+from runner.search.legs import BEST, first_leg, refining_from, stops_due
 from runner.search.proposals import loss_of, propose
 from runner.search.records import Repeat, Rung, Study, Trial, TrialEnding
 from runner.search.space import Space
@@ -68,27 +68,31 @@ class Course:
         """What to train now; ``wait`` when that depends on what still runs, ``over`` when nothing is left.
 
         Unfinished trials of an earlier start come first, with the values they had; then those that may go on, the
-        furthest first; then new ones.  When all that were proposed are at rest the places left over are filled, and
-        the best two measure the stop steps that they have passed by.  A configuration that does not fit ends here,
-        without anything being loaded.
+        furthest first; then new ones.  When all of them are at rest the places left over are filled, then come those
+        drawn close to the best, and at last the best measures the stop steps that it has passed by.  A configuration
+        that does not fit ends here, without anything being loaded.
         """
         if self.failure is not None:
             return "over"
         if self._again:
-            number = self._again.pop(0).number
-            self._note(again_event(number))
-            return self._begun(number)
+            again = self._again.pop(0).number
+            self._note(again_event(again))
+            return self._begun(again)
         search = self._space.search
         if on := to_go_on(self.study, search, closing=False):
             return self._gone_on(*on)
-        while len(self.study.trials) < search.trials:
-            number, why = self._proposed()
-            if not why:
-                return self._begun(number)
-            self._end(number, "infeasible", why)
+        refining = refining_from(search)
+        if (number := self._fitting(refining)) is not None:
+            return self._begun(number)
+        if any(task.seed is None and task.trial < refining for task in self._running.values()):
+            return "wait"
+        if on := to_go_on(self.study, search, closing=True):
+            return self._gone_on(*on)
+        if (number := self._fitting(search.trials)) is not None:
+            return self._begun(number)
         if any(task.seed is None for task in self._running.values()):
             return "wait"
-        if on := to_go_on(self.study, search, closing=True) or to_complete(self.study, search):
+        if on := to_complete(self.study, search):
             return self._gone_on(*on)
         for trial, stop_step, seed in self._missing_repeats():
             task = self._task(trial, stop_step, seed)
@@ -157,7 +161,7 @@ class Course:
     def _goes_straight_on(self, number: int) -> bool:
         """Whether a trial goes on from where its leg has ended; if not it is held back."""
         search = self._space.search
-        alone = len(self._running) == 1 and not self._again and len(self.study.trials) == search.trials
+        alone = len(self._running) == 1 and not self._again and len(self.study.trials) >= refining_from(search)
         if on := goes_straight_on(self.study, search, number, closing=alone):
             self._note(on_event(*on, anew=False))
             return True
@@ -169,11 +173,20 @@ class Course:
         self._note(on_event(number, until, anew=True))
         return self._begun(number)
 
+    def _fitting(self, trials: int) -> int | None:
+        """The number of the next trial that fits, while there are fewer than ``trials``."""
+        while len(self.study.trials) < trials:
+            number, why = self._proposed()
+            if not why:
+                return number
+            self._end(number, "infeasible", why)
+        return None
+
     def _proposed(self) -> tuple[int, str]:
         """The number of the next trial, and why it cannot be trained, if so."""
         number, space = len(self.study.trials), self._space
         proposal = propose(space, self.study.trials, number)
-        trial = Trial(number, proposal.values, proposal.stop_step, 0.0, until=leg_ends(space.search)[0])
+        trial = Trial(number, proposal.values, proposal.stop_step, 0.0, until=first_leg(space.search, number))
         try:
             job = space.trial_job(trial.values)
             why = self._costs.why_unfit(job)

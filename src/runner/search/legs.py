@@ -3,13 +3,13 @@
 Which trials go on is ``rungs``'s; what that takes, ``space``'s.
 """
 
-import itertools
-
 from runner.config.search import Search
 from runner.search.records import Trial
 from runner.search.rungs import halving_steps
 
-BEST = 2  # configurations of which every stop step is measured, and that are trained again with other seeds
+BEST = 2  # configurations that are trained again with other seeds
+COMPLETED = 1  # configurations of which every stop step is measured, the best first
+REFINING = 12  # one trial in so many is drawn close to the best, after all others
 
 
 def leg_ends(search: Search) -> tuple[int, ...]:
@@ -24,21 +24,34 @@ def leg_after(search: Search, end: int) -> int:
 
 
 def legs(search: Search) -> tuple[tuple[int, ...], ...]:
-    """The stop steps that every trial measures on each leg: its end, and on the last all that lie on it."""
-    *holding, _ = leg_ends(search)
-    last = tuple(stop for stop in search.stop_steps if stop > max(holding, default=0))
-    return *((end,) for end in holding), last
+    """The stop steps that every trial measures on each leg: its end; all of them where there is one leg only."""
+    ends = leg_ends(search)
+    return tuple((end,) for end in ends) if len(ends) > 1 else (search.stop_steps,)
+
+
+def refining_from(search: Search) -> int:
+    """The number of the first trial that is drawn close to the best: it is trained to the end whatever comes out.
+
+    There is none where values are drawn at random, or are all choices.
+    """
+    refines = search.sampler == "tpe" and any(values.choices is None for values in search.space.values())
+    return search.trials - (search.trials // REFINING if refines else 0)
+
+
+def first_leg(search: Search, number: int) -> int:
+    """The stop step up to which trial ``number`` trains at first."""
+    return search.stop_steps[-1] if number >= refining_from(search) else leg_ends(search)[0]
 
 
 def stops_due(search: Search, trial: Trial) -> tuple[int, ...]:
     """The stop steps that ``trial`` measures if it goes on and on, ascending; what it has is left out.
 
-    On the last leg they are all: those that get there are few and may be the answer.  Before it they are the ends of
-    legs and the trial's own.  A trial that has been to the end is left with those that it passed by.
+    They are the ends of its legs and its own.  A trial that has been to the end is left with those that it passed by.
     """
     measured = {rung.stop_step for rung in trial.rungs}
     left = [stop for stop in search.stop_steps if stop not in measured]
     if search.stop_steps[-1] in measured:
         return tuple(left)
-    furthest, planned = max(measured, default=0), {trial.stop_step, *itertools.chain(*legs(search))}
+    furthest, start = max(measured, default=0), first_leg(search, trial.number)
+    planned = {trial.stop_step, *(stop for leg in legs(search) for stop in leg if leg[-1] >= start)}
     return tuple(stop for stop in left if stop > furthest and stop in planned)

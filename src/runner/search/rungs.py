@@ -12,11 +12,13 @@ from dataclasses import dataclass
 def halving_steps(stop_steps: Sequence[int], reduction_factor: int) -> tuple[int, ...]:
     """The stop steps at which trials are held back: each ``reduction_factor`` times after the one before.
 
-    The last stop step is none of them: there every trial ends.
+    The last stop step is none of them, for there every trial ends; nor is one less than ``reduction_factor`` squared
+    before it, unless it is the first: holding back there saves little, and a longer last leg sees more trials ended.
     """
     chosen: list[int] = []
     for stop in stop_steps[:-1]:
-        if not chosen or stop >= reduction_factor * chosen[-1]:
+        late = stop * reduction_factor**2 > stop_steps[-1]
+        if not chosen or (stop >= reduction_factor * chosen[-1] and not late):
             chosen.append(stop)
     return tuple(chosen)
 
@@ -31,7 +33,7 @@ class Standing:
     """A trial that has measured a halving step."""
 
     trial: int
-    loss: float
+    loss: float  # or what orders trials in its place
     has_gone_on: bool
     waits: bool  # it could go on
 

@@ -16,10 +16,11 @@ from runner.config.job import Job, Train
 from runner.config.load_search import LoadedSearch, number_kind
 from runner.config.search import Choice, Range, Search
 from runner.errors import JobFileError, UserError
-from runner.search.legs import BEST, leg_ends, legs
+from runner.search.legs import COMPLETED, leg_ends, legs, refining_from
 from runner.search.records import Value
 from runner.search.rungs import places
 from runner.search.trunk import last_shared_step, train_until
+from runner.search.unit import Numbers
 from runner.train.schedule import warmup_steps
 
 STOP_STEP = "stop_step"  # the name under which Optuna knows it, beside the job's own keys
@@ -82,10 +83,11 @@ class Space:
 
     def reached(self) -> dict[int, int]:
         """How many trials measure the end of each leg, when none fails."""
-        ends = leg_ends(self.search)
-        counts = [self.search.trials]
+        ends, refining = leg_ends(self.search), self.search.trials - refining_from(self.search)
+        counts = [self.search.trials - refining]
         for _ in ends[1:]:
             counts.append(places(counts[-1], self.search.reduction_factor, closing=True))
+        counts[-1] += refining
         return dict(zip(ends, counts, strict=True))
 
     def expected_steps(self, values: Mapping[str, Value]) -> int:
@@ -93,14 +95,17 @@ class Space:
 
         A trial trains more that measures its own stop step on the way, or whose state was lost while it waited.
         """
+        refining = self.search.trials - refining_from(self.search)
         measured: list[int] = []
         steps = before = 0
         for leg, count in zip(legs(self.search), self.reached().values(), strict=True):
             measured += leg
             after = self.pass_steps(values, measured)
-            steps, before = steps + count * (after - before), after
+            halved = count - (refining if leg[-1] == self.search.stop_steps[-1] else 0)
+            steps, before = steps + halved * (after - before), after
         passed_by = [stop for stop in self.search.stop_steps if stop not in measured]
-        return steps + min(BEST, self.search.trials) * self.pass_steps(values, passed_by)
+        steps += refining * self.pass_steps(values, legs(self.search)[-1])
+        return steps + COMPLETED * self.pass_steps(values, passed_by)
 
 
 def space_of(loaded: LoadedSearch) -> Space:
@@ -114,6 +119,12 @@ def space_of(loaded: LoadedSearch) -> Space:
     if faults:
         raise JobFileError(search.name, tuple(f"search {search.name}: {fault}" for fault in faults))
     return Space(search, job)
+
+
+def numbers_of(search: Search) -> dict[str, Numbers]:
+    """The searched keys that are numbers, not choices, with their ranges."""
+    spreads = {key: _distribution(key, values) for key, values in search.space.items()}
+    return {key: spread for key, spread in spreads.items() if not isinstance(spread, CategoricalDistribution)}
 
 
 def labels(values: Range) -> dict[Value, Choice]:
@@ -145,7 +156,7 @@ def _ends(search: Search, key: str, default: Choice) -> tuple[Choice, ...]:
     return (default,) if values is None else values.choices or (values.low, values.high)
 
 
-def _distribution(key: str, values: Range) -> BaseDistribution:
+def _distribution(key: str, values: Range) -> CategoricalDistribution | Numbers:
     if values.choices is not None:
         return CategoricalDistribution(tuple(labels(values)))
     low, high, step = values.low, values.high, values.step
