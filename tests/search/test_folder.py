@@ -8,6 +8,7 @@ from runner.config.load import load_job
 from runner.config.load_search import load_search
 from runner.errors import UserError
 from runner.search.best import answer_job, write_answer_job
+from runner.search.choice import best_trials
 from runner.search.folder import SearchFolder, open_search
 from runner.search.journal import Journal
 from runner.search.space import space_of
@@ -82,7 +83,8 @@ def test_an_answer_is_a_complete_job_that_says_where_it_came_from(tmp_path: Path
     found = space(tmp_path, override={"stop.plateau": {"window": 5}})
     with Journal(tmp_path / "j") as journal:
         study = run(course(found, journal))
-    trial = next(trial for trial in study.trials if trial.ending == "finished")
+    trial = best_trials(study, "validation")[0]
+    rung = next(rung for rung in trial.rungs if rung.stop_step == 80)
     path = SearchFolder(tmp_path).best_file
     write_answer_job(path, found, study, trial, 80)
     job = load_job(path)
@@ -92,7 +94,7 @@ def test_an_answer_is_a_complete_job_that_says_where_it_came_from(tmp_path: Path
     assert job.train.learning_rate == trial.values["train.learning_rate"]
     comments = [line for line in path.read_text().splitlines() if line.startswith("#")]
     assert f"trial {trial.number} of 12 ended, lora.rank {trial.values['lora.rank']}" in comments[0]
-    assert f"At stop step 80 its held-out loss was {trial.rungs[2].loss:.6f}" in comments[1]
+    assert f"At stop step 80 its held-out loss was {rung.loss:.6f}" in comments[1]
     assert comments[3] == f"#   runner train {path}"
 
 
