@@ -70,7 +70,7 @@ def test_without_bubblewrap_the_user_is_told_how_to_install_it(monkeypatch: pyte
 def test_a_bubblewrap_that_cannot_work_is_told_with_its_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     broken = tmp_path / "bwrap"
     broken.write_text("#!/bin/sh\necho 'bwrap: No permissions to create new namespace' >&2\nexit 1\n")
-    for folder in (broken, tmp_path, *tmp_path.parents[:2]):
+    for folder in (broken, tmp_path, *tmp_path.parents[:3]):
         folder.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UserError, match=r"No permissions to create new namespace.*--unsafe-no-sandbox"):
