@@ -7,6 +7,7 @@ import ast
 import json
 import os
 import pickle
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -67,15 +68,16 @@ def test_without_bubblewrap_the_user_is_told_how_to_install_it(monkeypatch: pyte
 
 
 @pytest.mark.usefixtures("asked_anew")
-def test_a_bubblewrap_that_cannot_work_is_told_with_its_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    broken = tmp_path / "bwrap"
-    broken.write_text("#!/bin/sh\necho 'bwrap: No permissions to create new namespace' >&2\nexit 1\n")
-    for folder in (broken, tmp_path, *tmp_path.parents[:3]):
-        folder.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(UserError, match=r"No permissions to create new namespace.*--unsafe-no-sandbox"):
-        check_sandbox()
-    assert sandbox_works() == "the sandbox did not start (bwrap: No permissions to create new namespace)"
+def test_a_bubblewrap_that_cannot_work_is_told_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    with tempfile.TemporaryDirectory() as folder:  # an ordinary user cannot look into tmp_path
+        broken = Path(folder, "bwrap")
+        broken.write_text("#!/bin/sh\necho 'bwrap: No permissions to create new namespace' >&2\nexit 1\n")
+        for path in (broken, broken.parent):
+            path.chmod(0o755)
+        monkeypatch.setenv("PATH", folder)
+        with pytest.raises(UserError, match=r"No permissions to create new namespace.*--unsafe-no-sandbox"):
+            check_sandbox()
+        assert sandbox_works() == "the sandbox did not start (bwrap: No permissions to create new namespace)"
 
 
 @with_and_without
