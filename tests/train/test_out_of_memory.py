@@ -95,7 +95,8 @@ def test_a_step_on_a_gpu_whose_memory_shrinks_is_taken_again_in_smaller_passes(t
     torch.cuda.empty_cache()
     squeezed, recorder = begun(job(4), tmp_path / "squeezed", cache, GPU)
     try:
-        limit_memory(GPU, (torch.cuda.memory_reserved() + 0.7 * needed) / 2**30)
+        torch.cuda.empty_cache()
+        limit_memory(GPU, (torch.cuda.memory_reserved() + 0.5 * needed) / 2**30)
         trained(squeezed)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
