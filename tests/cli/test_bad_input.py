@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -173,6 +174,37 @@ def test_a_wrong_cluster_file_names_its_key(capsys: pytest.CaptureFixture[str], 
     file.write_text("wrokers: 2\n")
     code, said = ended(capsys, "train", "--cluster", str(file))
     assert (code, said) == (2, f"error: {file}:1: wrokers is no known key; did you mean workers?\n")
+
+
+NO_HOST_AND_PORT = "which is not HOST:PORT; --address or the cluster file; give the one that `ray start --head` tells"
+ADDRESSES = [
+    ("127.0.0.1:1", "no Ray cluster answers ([Errno 111] Connection refused); cluster.address 127.0.0.1:1; start one"),
+    ("[::1]:1", "no Ray cluster answers"),
+    ("ray://127.0.0.1:1", "no Ray cluster answers"),
+    ("a..b:6379", "no Ray cluster answers"),
+    ("head", NO_HOST_AND_PORT),
+    (":6379", NO_HOST_AND_PORT),
+    ("head:", NO_HOST_AND_PORT),
+    ("head:6379x", NO_HOST_AND_PORT),
+    ("head:70000", NO_HOST_AND_PORT),
+    ("http://head:8265/", NO_HOST_AND_PORT),
+]
+
+
+@pytest.mark.parametrize(("address", "part"), ADDRESSES, ids=[address for address, _ in ADDRESSES])
+def test_a_cluster_that_does_not_answer_is_told_within_ten_seconds(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, address: str, part: str
+) -> None:
+    words = ("train", "--storage", str(tmp_path), "--address", address)
+    ended(capsys, *words)  # imports, which the machine's other work makes slow
+    began = time.monotonic()
+    code, said = ended(capsys, *words)
+    assert time.monotonic() - began < 10.0
+    assert code == 2
+    assert said.startswith("error: ")
+    assert len(said.splitlines()) == 1
+    assert part in said
+    assert [path.name for path in tmp_path.iterdir()] == ["demo"]
 
 
 def test_only_debug_shows_where_the_error_arose(capsys: pytest.CaptureFixture[str]) -> None:

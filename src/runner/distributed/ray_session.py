@@ -5,6 +5,7 @@ A Ray that happens to run on the machine is never joined unless its address was 
 
 import logging
 import os
+import socket
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from runner.config.cores import usable_cores
 from runner.errors import DoesNotFit, UserError
 
 TOKEN_FILE = Path("~/.ray/auth_token")
+CONNECT_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,8 @@ class Resources:
 def ray_session(cluster: Cluster) -> Iterator[Resources]:
     """Ray, started or joined as ``cluster`` says, within the block; raises ``DoesNotFit`` when it is too small."""
     _check_local_size(cluster)
+    if cluster.address is not None and cluster.address != "auto":
+        _check_that_someone_listens(cluster.address)
     os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's own 15 lets any other program starve the training
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
@@ -50,16 +54,35 @@ def ray_session(cluster: Cluster) -> Iterator[Resources]:
             configure_logging=True,
         )
     except (ConnectionError, RuntimeError) as error:
-        raise UserError(
-            f"no Ray cluster answers ({str(error).splitlines()[0]})",
-            f"cluster.address {cluster.address or 'local'}",
-            "start one with `ray start --head`, or leave address out to run on this machine",
-        ) from error
+        raise _no_answer(cluster.address or "local", str(error).splitlines()[0]) from error
     _narrow_token_file()
     try:
         yield share_out(cluster, nodes_here())
     finally:
         ray.shutdown()
+
+
+def _check_that_someone_listens(address: str) -> None:
+    """``UserError`` unless a connection to ``address`` is taken: Ray would wait for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not (host and port.isdecimal() and len(port) <= 5 and int(port) < 2**16):
+        raise UserError(
+            f"the address of the Ray cluster is {address}, which is not HOST:PORT",
+            "--address or the cluster file",
+            "give the one that `ray start --head` tells, such as head:6379",
+        )
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_S).close()
+    except (OSError, UnicodeError) as error:
+        raise _no_answer(address, str(error)) from error
+
+
+def _no_answer(address: str, why: str) -> UserError:
+    return UserError(
+        f"no Ray cluster answers ({why})",
+        f"cluster.address {address}",
+        "start one with `ray start --head`, or leave address out to run on this machine",
+    )
 
 
 def _local_cpus(cluster: Cluster) -> int:
