@@ -1,0 +1,81 @@
+"""Nodes of a Ray cluster lost while they train: the run goes on on another one, and ends with the same bits."""
+
+import os
+import random
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from ray_faults import WORKER, await_new_step, pause, reached, same, spread, started
+
+from processes import end
+
+LOSSES_A_RUN = 2
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """A head without cores, and two nodes of one core each, each with a raylet of its own."""
+    from ray.cluster_utils import Cluster
+
+    os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_worker_niceness="0")  # Ray's own 15 lets others starve it
+    found = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    try:
+        for _ in range(2):
+            found.add_node(num_cpus=1)
+        yield found
+    finally:
+        found.shutdown()
+
+
+def raylet_of(node: Any) -> psutil.Process:
+    (raylet,) = node.all_processes["raylet"]
+    return psutil.Process(raylet.process.pid)
+
+
+def node_that_trains(cluster: Any) -> Any:
+    """The node under whose raylet the worker runs."""
+    for node in cluster.worker_nodes:
+        family = raylet_of(node).children(recursive=True)
+        if any(WORKER in " ".join(member.cmdline()) for member in family):
+            return node
+    raise AssertionError("no node trains")
+
+
+@pytest.mark.parametrize("losses", [pytest.param(2, marks=pytest.mark.long), pytest.param(10, marks=pytest.mark.chaos)])
+def test_a_run_whose_node_is_lost_goes_on_elsewhere_with_the_same_bits(
+    losses: int, cluster: Any, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chooser, whole, address = random.Random(41), tmp_path / "whole", ("--address", cluster.address)
+    end(started(whole, home, *address), 0)
+    lost = runs = identical = 0
+    seconds: list[float] = []
+    while lost < losses:
+        storage = tmp_path / f"storage-{runs}"
+        process = started(storage, home, *address)
+        await_new_step(storage, process, 0)
+        for _ in range(min(LOSSES_A_RUN, losses - lost)):
+            pause(chooser)
+            if process.poll() is not None:
+                break  # it had trained its last step by then
+            node, killed_at = node_that_trains(cluster), time.monotonic()
+            raylet_of(node).send_signal(signal.SIGKILL)
+            before = reached(storage)
+            await_new_step(storage, process, before)
+            seconds.append(time.monotonic() - killed_at)
+            lost += 1
+            cluster.remove_node(node, allow_graceful=False)
+            cluster.add_node(num_cpus=1)
+        end(process, 0)
+        identical += same(storage, whole)
+        runs += 1
+        with capsys.disabled():
+            print(
+                f"\n{lost} nodes lost, {len(seconds)} recovered from; {runs} runs, {identical} with the losses and "
+                f"weights of one left alone to the bit; from the loss to the next new step {spread(seconds)}"
+            )
+    assert identical == runs
