@@ -28,8 +28,8 @@ def test_nine_tenths_of_the_time_after_restarts_count(
         )
         print(
             f"\n{found['steps']:,} steps, a checkpoint every 10, {found['kills']} kills: goodput "
-            f"{found['goodput']:.1%} after restarts ({rest}); {found['lost_steps']} steps trained again; median from a kill to the first step "
-            f"{statistics.median(found['restarts']):.1f} s, to the next new step "
+            f"{found['goodput']:.1%} after restarts ({rest}); {found['lost_steps']} steps trained again; median from a "
+            f"kill to the first step {statistics.median(found['restarts']):.1f} s, to the next new step "
             f"{statistics.median(found['new_steps']):.1f} s; the same losses and weights: {found['identical']}"
         )
     assert found["identical"]
