@@ -24,16 +24,16 @@ def start(home: Path, *words: str, own_group: bool = False, **environment: str) 
     )
 
 
-def end(process: "subprocess.Popen[str]", code: int) -> str:
+def end(process: "subprocess.Popen[str]", code: int, *, timeout_s: float = END_S) -> str:
     """Everything that ``process`` said until it ended, with exit ``code``."""
-    output, _ = process.communicate(timeout=END_S)
+    output, _ = process.communicate(timeout=timeout_s)
     assert process.returncode == code, output
     return output
 
 
-def wait_for(condition: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
+def wait_for(condition: Callable[[], bool], process: "subprocess.Popen[str]", *, timeout_s: float = WAIT_S) -> None:
     """Come back when ``condition`` holds; ``process`` must still run then."""
-    deadline = time.monotonic() + WAIT_S
+    deadline = time.monotonic() + timeout_s
     while not condition():
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < deadline

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import psutil
 
-from processes import ORPHAN_S, wait_for, workers_of
+from processes import ORPHAN_S, end, wait_for, workers_of
 from typed_runs import losses, train, weights
 
 STEPS = 60
 LONGEST_S = 4.0  # from a new step to the next fault
 WORKER = "TrainWorker"
+PATIENCE_S = 1800.0  # some minutes on a machine that does nothing else
 
 
 def started(storage: Path, home: Path, *options: str) -> "subprocess.Popen[str]":
@@ -30,7 +31,12 @@ def reached(storage: Path) -> int:
 
 def await_new_step(storage: Path, process: "subprocess.Popen[str]", before: int) -> None:
     """Come back when a step after ``before`` has been trained."""
-    wait_for(lambda: reached(storage) > before, process)
+    wait_for(lambda: reached(storage) > before, process, timeout_s=PATIENCE_S)
+
+
+def finish(process: "subprocess.Popen[str]") -> None:
+    """Come back when the run has ended well."""
+    end(process, 0, timeout_s=PATIENCE_S)
 
 
 def pause(chooser: random.Random) -> None:

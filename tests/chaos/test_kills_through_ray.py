@@ -5,9 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
-from ray_faults import await_new_step, kill_all, kill_worker, pause, reached, same, spread, started
-
-from processes import end
+from ray_faults import await_new_step, finish, kill_all, kill_worker, pause, reached, same, spread, started
 
 KILLS_A_RUN = 3
 
@@ -17,7 +15,7 @@ def test_runs_killed_three_times_through_ray_end_with_the_same_bits(
     runs: int, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     chooser, whole = random.Random(37), tmp_path / "whole"
-    end(started(whole, home), 0)
+    finish(started(whole, home))
     workers = all_killed = identical = 0
     after_worker: list[float] = []
     after_all: list[float] = []
@@ -40,7 +38,7 @@ def test_runs_killed_three_times_through_ray_end_with_the_same_bits(
             workers, all_killed = workers + only_worker, all_killed + (not only_worker)
             await_new_step(storage, process, before)
             (after_worker if only_worker else after_all).append(time.monotonic() - killed_at)
-        end(process, 0)
+        finish(process)
         identical += same(storage, whole)
         with capsys.disabled():
             print(

@@ -10,9 +10,7 @@ from typing import Any
 
 import psutil
 import pytest
-from ray_faults import WORKER, await_new_step, pause, reached, same, spread, started
-
-from processes import end
+from ray_faults import WORKER, await_new_step, finish, pause, reached, same, spread, started
 
 LOSSES_A_RUN = 2
 
@@ -51,7 +49,7 @@ def test_a_run_whose_node_is_lost_goes_on_elsewhere_with_the_same_bits(
     losses: int, cluster: Any, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     chooser, whole, address = random.Random(41), tmp_path / "whole", ("--address", cluster.address)
-    end(started(whole, home, *address), 0)
+    finish(started(whole, home, *address))
     lost = runs = identical = 0
     seconds: list[float] = []
     while lost < losses:
@@ -70,7 +68,7 @@ def test_a_run_whose_node_is_lost_goes_on_elsewhere_with_the_same_bits(
             lost += 1
             cluster.remove_node(node, allow_graceful=False)
             cluster.add_node(num_cpus=1)
-        end(process, 0)
+        finish(process)
         identical += same(storage, whole)
         runs += 1
         with capsys.disabled():

@@ -7,9 +7,7 @@ from pathlib import Path
 
 import pytest
 from loop_under_kills import kept_step
-from ray_faults import await_new_step, pause, reached, same, started
-
-from processes import END_S, end
+from ray_faults import PATIENCE_S, await_new_step, finish, pause, reached, same, started
 
 STOPS_A_RUN = 6
 SAVED_WITHIN_S = 30.0
@@ -20,7 +18,7 @@ def test_every_stopped_run_has_saved_everything(
     stops: int, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     chooser, whole = random.Random(29), tmp_path / "whole"
-    end(started(whole, home), 0)
+    finish(started(whole, home))
     made = unsaved = runs = identical = 0
     slowest_s = 0.0
     while made < stops:
@@ -31,7 +29,7 @@ def test_every_stopped_run_has_saved_everything(
             pause(chooser)
             asked = time.monotonic()
             process.send_signal(signal.SIGTERM)
-            output, _ = process.communicate(timeout=END_S)
+            output, _ = process.communicate(timeout=PATIENCE_S)
             if process.returncode == 0:
                 break  # it had trained its last step by then
             assert process.returncode == 75, output
@@ -40,7 +38,7 @@ def test_every_stopped_run_has_saved_everything(
             before = reached(storage)
             unsaved += before - kept_step(storage / "demo")
             made += 1
-        end(started(storage, home), 0)
+        finish(started(storage, home))
         identical += same(storage, whole)
         runs += 1
         with capsys.disabled():
