@@ -6,8 +6,8 @@ import sys
 import pytest
 
 from runner.config.cluster import Cluster
-from runner.distributed.ray_session import Resources, share_out
-from runner.errors import DoesNotFit
+from runner.distributed.ray_session import Resources, ray_session, share_out
+from runner.errors import DoesNotFit, TrainingFailed
 
 
 def test_the_driver_imports_neither_torch_nor_ray_before_it_needs_them() -> None:
@@ -49,3 +49,22 @@ def test_what_finds_no_room_is_refused_with_what_is_there_by_node(asked: dict[st
     with pytest.raises(DoesNotFit, match=told) as refusal:
         share_out(Cluster.model_validate(asked), [{"CPU": 8.0, "GPU": 2.0}] * 2)
     assert refusal.value.exit_code == 3
+
+
+def test_a_ray_that_is_late_on_a_busy_machine_is_told_and_other_exceptions_stay(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import ray
+
+    def init(error: Exception) -> None:
+        def fails(**_: object) -> None:
+            raise error
+
+        monkeypatch.setattr(ray, "init", fails)
+
+    init(Exception("The current node timed out during startup."))
+    with pytest.raises(TrainingFailed, match="did not start in time .The current node timed out.*same command again"):
+        ray_session(Cluster()).__enter__()
+    init(ZeroDivisionError())
+    with pytest.raises(ZeroDivisionError):
+        ray_session(Cluster()).__enter__()

@@ -15,7 +15,7 @@ from typing import Any
 
 from runner.config.cluster import Cluster
 from runner.config.cores import usable_cores
-from runner.errors import DoesNotFit, UserError
+from runner.errors import DoesNotFit, TrainingFailed, UserError
 
 TOKEN_FILE = Path("~/.ray/auth_token")
 CONNECT_S = 5.0
@@ -55,6 +55,14 @@ def ray_session(cluster: Cluster) -> Iterator[Resources]:
         )
     except (ConnectionError, RuntimeError) as error:
         raise _no_answer(cluster.address or "local", str(error).splitlines()[0]) from error
+    except Exception as error:
+        if type(error) is not Exception:  # Ray's of a node that is late is a plain one
+            raise
+        raise TrainingFailed(
+            f"Ray did not start in time ({error})",
+            "this machine, which may have too much to do",
+            "run the same command again; it goes on from the last checkpoint",
+        ) from error
     _narrow_token_file()
     try:
         yield share_out(cluster, nodes_here())
