@@ -51,7 +51,7 @@ def test_what_finds_no_room_is_refused_with_what_is_there_by_node(asked: dict[st
     assert refusal.value.exit_code == 3
 
 
-def test_a_ray_that_is_late_on_a_busy_machine_is_told_and_other_exceptions_stay(
+def test_a_ray_that_is_late_on_a_busy_machine_is_told(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     import ray
@@ -63,7 +63,7 @@ def test_a_ray_that_is_late_on_a_busy_machine_is_told_and_other_exceptions_stay(
         monkeypatch.setattr(ray, "init", fails)
 
     init(Exception("The current node timed out during startup."))
-    with pytest.raises(TrainingFailed, match="did not start in time .The current node timed out.*same command again"):
+    with pytest.raises(TrainingFailed, match=r"did not start in time .The current node timed out.*same command again"):
         ray_session(Cluster()).__enter__()
     init(ZeroDivisionError())
     with pytest.raises(ZeroDivisionError):
