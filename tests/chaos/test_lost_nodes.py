@@ -5,12 +5,13 @@ import random
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
-from ray_faults import WORKER, await_new_step, finish, pause, reached, same, spread, started
+from ray_faults import PATIENCE_S, WORKER, await_new_step, finish, pause, reached, same, spread, started
 
 LOSSES_A_RUN = 2
 
@@ -36,11 +37,15 @@ def raylet_of(node: Any) -> psutil.Process:
 
 
 def node_that_trains(cluster: Any) -> Any:
-    """The node under whose raylet the worker runs."""
-    for node in cluster.worker_nodes:
-        family = raylet_of(node).children(recursive=True)
-        if any(WORKER in " ".join(member.cmdline()) for member in family):
-            return node
+    """The node under whose raylet the worker runs; waited for, since a worker may just be started anew."""
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        for node in cluster.worker_nodes:
+            with suppress(psutil.NoSuchProcess):
+                family = raylet_of(node).children(recursive=True)
+                if any(WORKER in " ".join(member.cmdline()) for member in family):
+                    return node
+        time.sleep(0.1)
     raise AssertionError("no node trains")
 
 
