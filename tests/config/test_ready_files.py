@@ -154,7 +154,7 @@ def test_its_command_is_one_of_ours_whose_files_are_mounted_and_that_finds_room(
     if command == "train":
         assert options["job"] == Path("/etc/runner/starcoder2-3b.yaml")
         assert (ROOT / "jobs" / "starcoder2-3b.yaml").is_file()
-        assert share_out(Cluster(workers=options["workers"]), nodes).gpus_per_worker == 1.0
+        assert share_out(Cluster(workers=int(options["workers"])), nodes).gpus_per_worker == 1.0
     else:
         volume = spec["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]["volumes"][1]
         mounted = {item["path"] for item in volume["configMap"]["items"]}
