@@ -62,7 +62,7 @@ def test_each_measurement_is_a_line_and_told_once(found: Space, studies: list[St
     held_back = {(t.number, t.why) for study in studies for t in study.trials if t.ending == "stopped"}
     assert len(held_back) >= sum(trial.ending == "stopped" for trial in last.trials) > 0
     assert len(lines) == measured + len(held_back) + len(last.repeats) == len(set(lines))
-    assert lines[0].startswith("trial   0  rank 8, learning rate 0.001869  stop step     20  loss 2.30")
+    assert lines[0].startswith("trial   0  rank 2, learning rate 0.003637  stop step     20  loss 2.5191")
     assert any("held back: of 3 at step 20 1 may go on so far, and 2 were better" in line for line in lines)
     assert any("again with seed 18  loss" in line for line in lines)
 
