@@ -14,7 +14,16 @@ from made_up import even, trial
 
 from runner.config.load_search import load_search
 from runner.errors import TrainingFailed, UserError
-from runner.search.benchmark.figures import carried_over, gains, greatest_difference, reached_after, tuned_row
+from runner.search.benchmark.figures import (
+    answers,
+    answers_to_train,
+    carried_over,
+    gains,
+    greatest_difference,
+    reached_after,
+    tuned_row,
+    worths,
+)
 from runner.search.benchmark.plan import (
     Options,
     Plan,
@@ -106,10 +115,12 @@ def test_demo_is_searched_in_24_configurations_and_8_stop_steps(tmp_path: Path) 
 def test_runs_count_no_questions_and_end_with_the_loss_of_their_stop_step(tmp_path: Path) -> None:
     plan = plan_in(tmp_path)
     pair = plan.timed_pairs()[0]
-    job = plan.job_of(pair.values, pair.stop_step, every=25)
+    job = plan.job_of(pair, every=25)
     assert job.train.steps == pair.stop_step
     assert job.validation.every == 25
     assert (job.evaluation.questions, job.track) == (0, ())
+    assert job.train.seed == plan.space.job.train.seed
+    assert plan.job_of(replace(pair, seed=5), every=25).train.seed == 5
 
 
 def test_timed_runs_are_carried_over_with_an_interval() -> None:
@@ -188,6 +199,49 @@ def test_what_the_decay_gains_is_of_one_configuration(tmp_path: Path) -> None:
     assert gains(plan) == []
     done(plan, "decay", 20.0, runs=(Run({"lora.rank": 8}, 200, 200, ((50, 0.5), (100, 0.4), (200, 0.3)), 20.0),))
     assert gains(plan) == [(50, 0.5, 0.4), (200, 0.3, 0.3)]
+
+
+def test_answers_are_the_lowest_seen_at_each_stop_step(tmp_path: Path) -> None:
+    """The curve's loss at 50 is of a run that goes on; a loss at 75, no stop step, is nobody's answer."""
+    plan = plan_in(tmp_path)
+    small, large = {"rank": 4.0}, {"rank": 8.0}
+    runs = (run(200, {50: 0.5, 75: 0.1, 200: 0.2}, **small), run(100, {50: 0.4, 100: 0.3}, **large))
+    done(plan, "curve", 60.0, runs=runs)
+    trials = trial(0, [even(50, 0.45), even(200, 0.15)], values=small), trial(1, [even(50, 0.5)], values=large)
+    done(plan, "resident", 60.0, trials=trials)
+    assert answers(plan, "curve") == {50: large, 100: large, 200: small}
+    assert answers(plan, "resident") == {50: small, 200: small}
+    pairs = answers_to_train(plan)
+    expected = {("rank", 8.0, 50), ("rank", 8.0, 100), ("rank", 4.0, 200), ("rank", 4.0, 50)}
+    assert {(*next(iter(dict(pair["values"]).items())), pair["stop_step"]) for pair in pairs} == expected  # type: ignore[call-overload]
+
+
+def test_answers_are_worth_what_other_seeds_give(tmp_path: Path) -> None:
+    """The two pairs differ at 50 and are one at 200, where nothing is gained; 100 has an answer of one way alone."""
+    plan = plan_in(tmp_path)
+    small, large = {"rank": 4.0}, {"rank": 8.0}
+    done(plan, "curve", 60.0, runs=(run(200, {50: 0.5, 100: 0.3, 200: 0.2}, **small),))
+    trials = trial(0, [even(50, 0.45)], values=large), trial(1, [even(200, 0.15)], values=small)
+    done(plan, "resident", 60.0, trials=trials)
+    assert worths(plan) == []
+    plan.answers_file.write_text(json.dumps(answers_to_train(plan)))
+    listed = plan.answers_again()
+    seeds = {pair.seed or 0 for pair in listed}
+    assert (len(listed), len(seeds)) == (2 * 4, 2)
+    assert plan.space.job.train.seed not in seeds
+    losses = {(50, 4.0): 0.5, (100, 4.0): 0.4, (200, 4.0): 0.2, (50, 8.0): 0.4}
+    again = []
+    for pair in listed:
+        loss = losses[pair.stop_step, float(pair.values["rank"])] + 0.02 * (pair.seed == max(seeds))
+        again.append(Run(pair.values, pair.stop_step, pair.stop_step, ((pair.stop_step, loss),), 1.0, seed=pair.seed))
+    done(plan, "again", 60.0, runs=tuple(again))
+    early, late = worths(plan)
+    assert (early.stop_step, late.stop_step) == (50, 200)
+    assert early.curve == pytest.approx((0.5, 0.52))
+    assert early.resident == pytest.approx((0.4, 0.42))
+    assert early.gained == pytest.approx(0.1)
+    assert late.gained == 0.0
+    assert "all answers together: " in render(plan)
 
 
 def test_separate_runs_are_held_against_the_trunks(tmp_path: Path) -> None:

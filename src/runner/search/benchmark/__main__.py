@@ -16,7 +16,7 @@ import typer
 from runner.config.load_search import load_search
 from runner.errors import RunnerError, TrainingFailed, UserError
 from runner.runs.durable import write_file
-from runner.search.benchmark.figures import best_values
+from runner.search.benchmark.figures import answers_to_train, best_values
 from runner.search.benchmark.plan import WAYS, Options, Plan, Way, demo_overrides, make_plan
 from runner.search.benchmark.table import render
 from runner.train.assembly import load_data
@@ -40,6 +40,9 @@ def benchmark(
     minutes: Annotated[
         float | None, typer.Option("--minutes", min=0.1, help="Most minutes of a way; what it has by then counts.")
     ] = None,
+    seeds: Annotated[
+        int, typer.Option("--seeds", metavar="N", min=1, help="Seeds with which the answers are trained again.")
+    ] = 2,
     cluster: Annotated[Path | None, typer.Option("--cluster", metavar="FILE", help="Scaling profile.")] = None,
     folder: Annotated[Path, typer.Option("--folder", metavar="FOLDER", help="Where all of it is kept.")] = Path(
         "searches/benchmark"
@@ -50,7 +53,7 @@ def benchmark(
         chosen = _ways(ways)
         overrides = demo_overrides(override or ()) if search is None else list(override or ())
         loaded = load_search(search, overrides)
-        options = Options(cluster, Path("~/.cache/runner"), timed, minutes)
+        options = Options(cluster, Path("~/.cache/runner"), timed, minutes, seeds)
         plan = make_plan(folder.resolve(), loaded, options)
         missing = [way for way in chosen if not plan.wall_file(way).is_file()]
         if missing:
@@ -78,6 +81,8 @@ def _do(plan: Plan, way: Way) -> None:
         shutil.rmtree(left, ignore_errors=True)  # of a call that was cut short
     if way == "decay":
         write_file(plan.best_file, json.dumps(best_values(plan)).encode())
+    if way == "again":
+        write_file(plan.answers_file, json.dumps(answers_to_train(plan)).encode())
     if way in ("resident", "pairs"):
         command = ["runner", "search", str(plan.search_file), "--storage", str(plan.root / "searches"), "--name", way]
         command += [] if plan.cluster_file is None else ["--cluster", str(plan.cluster_file)]

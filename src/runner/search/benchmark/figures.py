@@ -5,10 +5,11 @@ Running the ways is ``fresh``'s and ``runner search``'s; showing the figures, ``
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
+from typing import TypeAlias
 
 from runner.errors import TrainingFailed
 from runner.search.benchmark.plan import Plan, Run, Way, runs_of
@@ -19,6 +20,8 @@ from runner.search.proposals import loss_of
 from runner.search.records import Study, Trial, Value
 from runner.search.space import STOP_STEP
 from runner.search.wording import configuration
+
+COMPARED: tuple[Way, Way] = ("curve", "resident")  # the ways whose answers are trained again
 
 
 @dataclass(frozen=True)
@@ -144,6 +147,62 @@ def gains(plan: Plan) -> list[tuple[int, float, float]]:
         if _key(pair.values) == _key(run.values)
     }
     return [(stop, curve[stop], loss) for stop, loss in ends.items() if stop in curve]
+
+
+Values: TypeAlias = Mapping[str, Value]
+
+
+def answers(plan: Plan, way: Way) -> dict[int, Values]:
+    """The configuration of which ``curve`` or ``resident`` saw the lowest loss at each stop step, where any was seen.
+
+    On a curve the loss at a step is that of a run that has more steps before it.
+    """
+    if way == "curve":
+        seen = [(step, loss, run.values) for run in _runs(plan, way) for step, loss in run.losses]
+    else:
+        pairs = pairs_of(study_of(plan, way), plan.space.search.objective)
+        seen = [(pair.stop_step, pair.loss, pair.values) for pair in pairs]
+    found: dict[int, Values] = {}
+    for step, _, values in sorted(seen, key=lambda each: each[1]):
+        if step in plan.space.search.stop_steps:
+            found.setdefault(step, values)
+    return found
+
+
+def answers_to_train(plan: Plan) -> list[dict[str, object]]:
+    """The pairs of ``again``, as its file has them."""
+    both = [(values, stop) for way in COMPARED for stop, values in answers(plan, way).items()]
+    each_once = {(_key(values), stop): {"values": values, "stop_step": stop} for values, stop in both}
+    return list(each_once.values())
+
+
+@dataclass(frozen=True)
+class Worth:
+    """What the two answers for one stop step give when they are trained anew: a loss for each seed."""
+
+    stop_step: int
+    curve: tuple[float, ...]
+    resident: tuple[float, ...]
+
+    @property
+    def gained(self) -> float:
+        """How much lower ``runner search``'s is on average, nats a token."""
+        return fmean(self.curve) - fmean(self.resident)
+
+
+def worths(plan: Plan) -> list[Worth]:
+    """For each stop step for which both have an answer, if ``again`` was done."""
+    if not plan.wall_file("again").is_file():
+        return []
+    losses: dict[tuple[str, int], list[float]] = {}
+    for run in _runs(plan, "again"):
+        losses.setdefault((_key(run.values), run.stop_step), []).append(math.inf if run.last is None else run.last)
+    curve, resident = (answers(plan, way) for way in COMPARED)
+    return [
+        Worth(stop, tuple(losses[_key(curve[stop]), stop]), tuple(losses[_key(resident[stop]), stop]))
+        for stop in plan.space.search.stop_steps
+        if stop in curve and stop in resident
+    ]
 
 
 def study_of(plan: Plan, way: Way) -> Study:

@@ -9,21 +9,28 @@ import math
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from runner.distributed.ray_session import nodes_here, ray_session
 from runner.runs import JSON, MetricsLog, RunFolder, read_metrics
 from runner.runs.durable import write_file
-from runner.search.benchmark.plan import Plan, Run, Way, read_plan, runs_as_plain
+from runner.search.benchmark.plan import Pair, Plan, Run, Way, read_plan, runs_as_plain
 from runner.search.records import Value
 from runner.search.share import Share, share_out
 from runner.search.space import STOP_STEP
 from runner.search.worker import Place
 
-LISTED: tuple[Way, ...] = ("separate", "decay")  # their runs are given beforehand
+LISTED: Mapping[Way, Callable[[Plan], tuple[Pair, ...]]] = {
+    "separate": Plan.timed_pairs,
+    "decay": lambda plan: (plan.longest_of_best(),),
+    "again": Plan.answers_again,
+}
+"""The ways whose runs are given beforehand."""
+ENDS_ONLY: tuple[Way, ...] = ("separate", "again")  # whose runs measure nothing on their way
 TRIAL_FILE = "trial.json"
+SEED = "seed"
 REDUCTION_FACTOR = 3  # of Ray's ASHA, whose own rule lets more than one in so many go on as trials get better
 LOSS_KEYS = {"validation": "loss", "think": "think_loss", "answer": "answer_loss"}
 
@@ -76,8 +83,8 @@ def _param_space(plan: Plan, way: Way) -> dict[str, Any]:
     from ray import tune
 
     if way in LISTED:
-        pairs = plan.timed_pairs() if way == "separate" else (plan.longest_of_best(),)
-        return {"pair": tune.grid_search([{**pair.values, STOP_STEP: pair.stop_step} for pair in pairs])}
+        listed = [{**pair.values, STOP_STEP: pair.stop_step, SEED: pair.seed} for pair in LISTED[way](plan)]
+        return {"pair": tune.grid_search(listed)}
     return {}
 
 
@@ -119,11 +126,13 @@ def _trial(config: dict[str, Any], fixed: Mapping[str, str]) -> None:
     torch.set_num_threads(place.threads)
     hold_to_share(place)
     values: dict[str, Value] = dict(config.get("pair") or config)
+    seed = values.pop(SEED, None)
     stop_step = int(values.pop(STOP_STEP, plan.space.search.stop_steps[-1]))
-    job = plan.job_of(values, stop_step, every=stop_step if fixed["way"] == "separate" else plan.validation_every)
+    pair = Pair(0, values, stop_step, None if seed is None else int(seed))
+    job = plan.job_of(pair, every=stop_step if fixed["way"] in ENDS_ONLY else plan.validation_every)
     folder = RunFolder(plan.root / fixed["way"] / tune.get_context().get_trial_id())
     folder.root.mkdir(parents=True)
-    told = {"values": values, "stop_step": stop_step}
+    told = {"values": values, "stop_step": stop_step, "seed": pair.seed}
     (folder.root / TRIAL_FILE).write_text(json.dumps(told))
     reporter = TuneReporter(MetricsLog(folder.metrics_file), LOSS_KEYS[plan.space.search.objective])
     run = assemble(job, folder, World(), reporter, cache=Path(place.cache))
@@ -197,7 +206,7 @@ def _run(folder: Path, loss_key: str, *, seconds: float, cut: bool) -> Run:
         for record in records
         if record["kind"] == "validation" and record[loss_key] is not None
     ]
-    return Run(told["values"], told["stop_step"], max(steps, default=0), tuple(losses), seconds, cut)
+    return Run(told["values"], told["stop_step"], max(steps, default=0), tuple(losses), seconds, cut, told["seed"])
 
 
 if __name__ == "__main__":

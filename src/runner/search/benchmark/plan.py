@@ -7,7 +7,7 @@ import json
 import math
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import reduce
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -25,7 +25,7 @@ from runner.search.proposals import propose
 from runner.search.records import Value
 from runner.search.space import Space, space_of
 
-Way = Literal["separate", "asha", "curve", "resident", "pairs", "decay"]
+Way = Literal["separate", "asha", "curve", "resident", "pairs", "decay", "again"]
 WAYS: tuple[Way, ...] = get_args(Way)
 """How the space is searched.
 
@@ -35,6 +35,8 @@ curve: Ray Tune and ASHA, a fresh process for each trial, the stop step read off
 resident: ``runner search``.
 pairs: every pair of ``separate`` by trunks on a resident base; says what ``separate`` would find, and is not timed.
 decay: the best configuration of ``resident`` once by its curve, to show what ending with a decay gains.
+again: what ``curve`` and ``resident`` found lowest at each stop step, trained to there with other seeds.  The lowest of
+many losses is so by luck too, and one on a curve is not that of ending there; these are what the answers are worth.
 """
 DEMO: Mapping[str, object] = {
     "trials": 24,
@@ -52,6 +54,7 @@ class Pair:
     configuration: int
     values: Mapping[str, Value]
     stop_step: int
+    seed: int | None = None  # None: the job's own
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,7 @@ class Plan:
     cache: Path
     timed: int  # runs of ``separate`` that are timed for each stop step
     minutes: float | None = None  # after which a way ends with what it has; None: never
+    seeds: int = 2  # with which each pair of ``again`` is trained
 
     @property
     def search_file(self) -> Path:
@@ -107,17 +111,31 @@ class Plan:
         """The best configuration of ``resident``, for ``decay``."""
         return self.root / "best-values.json"
 
+    @property
+    def answers_file(self) -> Path:
+        """The pairs of ``again``, each once."""
+        return self.root / "answers.json"
+
+    def answers_again(self) -> tuple[Pair, ...]:
+        """The runs of ``again``: every pair with each seed, seeds that no way has used."""
+        pairs = [
+            Pair(number, each["values"], each["stop_step"]) for number, each in enumerate(_read(self.answers_file))
+        ]
+        first = self.space.job.train.seed + 1
+        return tuple(replace(pair, seed=seed) for seed in range(first, first + self.seeds) for pair in pairs)
+
     def longest_of_best(self) -> Pair:
         """The run of ``decay``."""
-        return Pair(0, json.loads(self.best_file.read_text()), self.space.search.stop_steps[-1])
+        return Pair(0, _read(self.best_file), self.space.search.stop_steps[-1])
 
-    def job_of(self, values: Mapping[str, Value], stop_step: int, *, every: int) -> Job:
+    def job_of(self, pair: Pair, *, every: int) -> Job:
         """The job of one run: only what training needs, the held-out loss every so many steps and at the end."""
-        job = self.space.ending_at(values, stop_step)
+        job = self.space.ending_at(pair.values, pair.stop_step)
         quiet = {
             "evaluation": job.evaluation.model_copy(update={"questions": 0}),
             "validation": job.validation.model_copy(update={"every": every}),
-            "checkpoint": job.checkpoint.model_copy(update={"every": stop_step}),
+            "checkpoint": job.checkpoint.model_copy(update={"every": pair.stop_step}),
+            "train": job.train.model_copy(update={} if pair.seed is None else {"seed": pair.seed}),
             "track": (),
         }
         return job.model_copy(update=quiet)
@@ -125,12 +143,13 @@ class Plan:
 
 @dataclass(frozen=True)
 class Options:
-    """How a benchmark is made, beside its search; ``minutes`` and ``timed`` as in ``Plan``."""
+    """How a benchmark is made, beside its search; ``minutes``, ``timed`` and ``seeds`` as in ``Plan``."""
 
     cluster_file: Path | None
     cache: Path
     timed: int
     minutes: float | None = None
+    seeds: int = 2
 
 
 def make_plan(root: Path, loaded: LoadedSearch, options: Options) -> Plan:
@@ -141,12 +160,12 @@ def make_plan(root: Path, loaded: LoadedSearch, options: Options) -> Plan:
     search = loaded.search.model_copy(update={"repeats": 0, "concurrency": 1, "time_budget_minutes": None})
     space = space_of(LoadedSearch(search, with_absolute_paths(loaded.job)))
     file = None if options.cluster_file is None else options.cluster_file.resolve()
-    plan = Plan(root, space, load_cluster(file, {}), file, options.cache, options.timed, options.minutes)
+    plan = Plan(root, space, load_cluster(file, {}), file, options.cache, options.timed, options.minutes, options.seeds)
     root.mkdir(parents=True, exist_ok=True)
     _write_once(root / "job.yaml", space.job.model_dump(mode="json"))
     _write_once(plan.search_file, search_values(space.search))
     plain = {"cluster": None if file is None else str(file), "cache": str(options.cache)}
-    limits = {"timed": options.timed, "minutes": options.minutes}
+    limits = {"timed": options.timed, "minutes": options.minutes, "seeds": options.seeds}
     write_file(root / "options.json", json.dumps({**plain, **limits}).encode())
     return plan
 
@@ -156,13 +175,17 @@ def read_plan(root: Path) -> Plan:
     options = json.loads((root / "options.json").read_text())
     file = None if options["cluster"] is None else Path(options["cluster"])
     space = space_of(load_search(root / "search.yaml"))
-    cache, timed, minutes = Path(options["cache"]), int(options["timed"]), options["minutes"]
-    return Plan(root, space, load_cluster(file, {}), file, cache, timed, minutes)
+    limits = {key: options[key] for key in ("timed", "minutes", "seeds")}
+    return Plan(root, space, load_cluster(file, {}), file, Path(options["cache"]), **limits)
 
 
 def demo_overrides(overrides: Sequence[str]) -> list[str]:
     """The demo search as the benchmark does it; what ``overrides`` says comes last."""
     return [*(f"{key}={json.dumps(value)}" for key, value in DEMO.items()), *overrides]
+
+
+def _read(path: Path) -> Any:
+    return json.loads(path.read_text())
 
 
 def _write_once(path: Path, values: Mapping[str, object]) -> None:
@@ -183,6 +206,7 @@ class Run:
     losses: tuple[tuple[int, float], ...]  # held-out, by step
     seconds: float  # from the asking for its process to its end
     cut: bool = False  # the minutes were over before it ended
+    seed: int | None = None  # None: the job's own
 
     @property
     def last(self) -> float | None:

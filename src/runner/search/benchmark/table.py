@@ -4,6 +4,7 @@ What they are is ``figures``'s.
 """
 
 from collections.abc import Callable
+from statistics import fmean
 
 from runner.search.benchmark.figures import (
     Row,
@@ -14,6 +15,7 @@ from runner.search.benchmark.figures import (
     resident_row,
     separate_row,
     tuned_row,
+    worths,
 )
 from runner.search.benchmark.plan import Plan, Way
 from runner.search.live import clock
@@ -66,7 +68,7 @@ def _times(theirs: Seconds, ours: Seconds) -> str:
 
 
 def _notes(plan: Plan, done: dict[Way, Row]) -> list[str]:
-    """When the search had what the others found, how exact its losses are, what a decay gains."""
+    """When the search had what the others found, how exact its losses are, what a decay gains and answers are worth."""
     notes = [""]
     for way in ("asha", "curve"):
         row = done.get(way)
@@ -79,4 +81,17 @@ def _notes(plan: Plan, done: dict[Way, Row]) -> list[str]:
     for stop, on_curve, ended in gains(plan):
         notes.append(f"best configuration at step {stop:,}: {loss(on_curve)} on the curve of the longest run, ")
         notes[-1] += f"{loss(ended)} ending there, {gap(on_curve - ended)} gained"
+    return [*notes, *_worth_notes(plan)]
+
+
+def _worth_notes(plan: Plan) -> list[str]:
+    """What the answers of the curve and of the search give when they are trained again."""
+    found = worths(plan)
+    notes = [
+        f"answer for step {each.stop_step:,}, trained with {len(each.curve)} other seeds: {loss(fmean(each.curve))} by "
+        f"the curve, {loss(fmean(each.resident))} by runner search, {gap(each.gained)} gained"
+        for each in found
+    ]
+    if found:
+        notes.append(f"all answers together: {gap(fmean(each.gained for each in found))} gained on average")
     return notes
