@@ -204,7 +204,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_before_weights_move(cache: Path,
     poisoned = Recorder()
     world = World(device=torch.device("cpu"))
     parts = assemble(job, RunFolder(tmp_path), world, poisoned, cache=cache)
-    progress = begin(parts, Progress.fresh(job, parts.data.fingerprint))
+    parts, progress = begin(parts, Progress.fresh(job, parts.data.fingerprint))
     causal_lm(parts.model).get_decoder().norm.weight.data.fill_(float("nan"))
     before = {name: weight.clone() for name, weight in parts.optimizer.whole_weights().items()}
     with pytest.raises(Diverged, match="3 steps in a row, the last at step 3"):

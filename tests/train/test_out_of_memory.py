@@ -1,5 +1,6 @@
 """A step that finds no memory is taken again in smaller passes, with the same loss, or ends with what to turn."""
 
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -34,18 +35,22 @@ def begun(job: Job, root: Path, cache: Path, device: torch.device) -> tuple[Run,
 
 
 def trained(run: Run) -> None:
-    run_steps(run, begin(run, Progress.fresh(run.job, run.data.fingerprint)))
+    run_steps(*begin(run, Progress.fresh(run.job, run.data.fingerprint)))
 
 
-def make_hungry(run: Run, recorder: Recorder, *, most: int) -> None:
+def make_hungry(run: Run, recorder: Recorder, *, most: int, training: bool = True) -> None:
     """From a step on, let a pass over more than ``most`` buffers ask for more memory than any machine has."""
+    model: Any = causal_lm(run.model)
 
     def ask(_: Any, arguments: tuple[torch.Tensor, ...]) -> None:
-        if recorder.steps >= HUNGRY_FROM and len(arguments[0]) > most:
+        if recorder.steps >= HUNGRY_FROM and len(arguments[0]) > most and model.training == training:
             torch.empty(2**50, dtype=torch.uint8)
 
-    model: Any = causal_lm(run.model)
     model.get_decoder().embed_tokens.register_forward_pre_hook(ask)
+
+
+def validations(recorder: Recorder) -> list[float]:
+    return [float(str(record["loss"])) for record in recorder.records if record["kind"] == "validation"]
 
 
 def told(recorder: Recorder) -> list[str]:
@@ -63,6 +68,19 @@ def test_a_step_without_memory_is_taken_again_in_smaller_passes(tmp_path: Path, 
     assert told(recorder) == [
         f"out of memory in step {HUNGRY_FROM} with {rows} buffers in a pass: taken again, and on from here, with {half}"
         for rows, half in ((4, 2), (2, 1))
+    ]
+
+
+def test_a_validation_without_memory_is_taken_again_in_smaller_passes(tmp_path: Path, cache: Path) -> None:
+    whole, expected = begun(job(4), tmp_path / "whole", cache, CPU)
+    trained(whole)
+    hungry, recorder = begun(job(4), tmp_path / "hungry", cache, CPU)
+    make_hungry(hungry, recorder, most=2, training=False)
+    trained(hungry)
+    assert recorder.losses() == pytest.approx(expected.losses(), abs=1e-5)
+    assert validations(recorder) == pytest.approx(validations(expected), abs=1e-5)
+    assert told(recorder) == [
+        "out of memory in the validation after step 4 with 4 buffers in a pass: taken again, and on from here, with 2"
     ]
 
 
@@ -87,19 +105,26 @@ def test_another_error_is_not_taken_for_missing_memory(tmp_path: Path, cache: Pa
 
 @pytest.mark.gpu
 def test_a_step_on_a_gpu_whose_memory_shrinks_is_taken_again_in_smaller_passes(tmp_path: Path, cache: Path) -> None:
+    """The allocator keeps some room of its own, so what is left of the memory shrinks until a pass finds none."""
     whole, expected = begun(job(4), tmp_path / "whole", cache, GPU)
     resting = torch.cuda.memory_allocated()
     trained(whole)
     needed = torch.cuda.max_memory_allocated() - resting
     del whole
-    torch.cuda.empty_cache()
-    squeezed, recorder = begun(job(4), tmp_path / "squeezed", cache, GPU)
-    try:
+    for part in (0.5, 0.35, 0.25, 0.15, 0.1, 0.05):
+        gc.collect()
         torch.cuda.empty_cache()
-        limit_memory(GPU, (torch.cuda.memory_reserved() + 0.5 * needed) / 2**30)
-        trained(squeezed)
-    finally:
-        torch.cuda.set_per_process_memory_fraction(1.0)
+        squeezed, recorder = begun(job(4), tmp_path / str(part), cache, GPU)
+        torch.cuda.empty_cache()
+        try:
+            limit_memory(GPU, (torch.cuda.memory_reserved() + part * needed) / 2**30)
+            trained(squeezed)
+        finally:
+            torch.cuda.set_per_process_memory_fraction(1.0)
+        if told(recorder):
+            break
+        del squeezed
+    print(needed, part, told(recorder))
     assert told(recorder)
     for step, loss in expected.losses().items():
         assert float(str(recorder.losses()[step])) == pytest.approx(float(str(loss)), abs=0.03)

@@ -24,7 +24,7 @@ from runner.train.reporter import Reporter
 from runner.train.result import Ending, Result
 from runner.train.schedule import Measured, has_plateaued, learning_rate, shortened, warmup_steps
 from runner.train.state import Progress, read_state, write_state, write_weights
-from runner.train.step import losses_of, train_step, validation_losses
+from runner.train.step import Losses, losses_of, train_step, validation_losses
 from runner.train.watchdog import Watchdog, last_hang
 from runner.train.world import World
 
@@ -39,7 +39,8 @@ def train(job: Job, folder: RunFolder, world: World, reporter: Reporter, *, cach
     without a finite loss or gradient; such a step never moves a weight.
     """
     run = assemble(job, folder, world, reporter, cache=cache)
-    progress = _resumed(run) or begin(run, Progress.fresh(job, run.data.fingerprint))
+    resumed = _resumed(run)
+    run, progress = begin(run, Progress.fresh(job, run.data.fingerprint)) if resumed is None else (run, resumed)
     if world.leads:
         tell_environment(run, progress.step)
     progress, ending = run_steps(run, progress)
@@ -69,8 +70,8 @@ def _resumed(run: Run) -> Progress | None:
     return progress
 
 
-def begin(run: Run, progress: Progress) -> Progress:
-    """Before the first step: how good the untouched base is."""
+def begin(run: Run, progress: Progress) -> tuple[Run, Progress]:
+    """Before the first step: how good the untouched base is; with what the steps are taken."""
     record_passes(run.model, run.encoder, run.data, run.job, run.world, run.reporter, step=0)
     return _validated(run, progress)
 
@@ -101,7 +102,8 @@ def _stepped(run: Run, progress: Progress, watchdog: Watchdog) -> tuple[Progress
         if validating or saving or stopping:
             watchdog.rest()
         if validating:
-            progress = _replanned(run, _validated(run, progress))
+            run, progress = _validated(run, progress)
+            batches, progress = batches_of(run), _replanned(run, progress)
         if saving or stopping:
             _save(run, progress)
         if stopping and progress.step < progress.horizon.end:
@@ -119,7 +121,7 @@ def _taken(run: Run, batches: Batches, step: int, *, rate: float, stop: bool) ->
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
-            run = with_smaller_passes(run, step, error)
+            run = with_smaller_passes(run, step, f"step {step}", error)
         else:
             return run, batches, batch, record
         forget_failed_pass()
@@ -156,15 +158,27 @@ def _noted(run: Run, progress: Progress, pending: list[_Pending], *, everything:
     return progress, any(read[-1] > 0 for read in values)
 
 
-def _validated(run: Run, progress: Progress) -> Progress:
-    """Measure the held-out loss; a new best is published at once."""
-    losses = validation_losses(run.engine, run.data.validation, run.world, rows=run.settings.micro_batch)
+def _validated(run: Run, progress: Progress) -> tuple[Run, Progress]:
+    """Measure the held-out loss, in smaller passes where there is no memory; a new best is published at once."""
+    run, losses = _held_out(run, progress.step)
     seconds = run.watch.lap("validation_s")
     run.reporter.record({"kind": "validation", "step": progress.step, **asdict(losses), "seconds": seconds})
     progress = progress.measured(Measured(progress.step, losses.loss))
     if progress.step and progress.best == progress.validations[-1]:
         _publish(run, "best", progress)
-    return progress
+    return run, progress
+
+
+def _held_out(run: Run, step: int) -> tuple[Run, Losses]:
+    """The held-out losses, and with what the next steps are taken."""
+    while True:
+        try:
+            return run, validation_losses(run.engine, run.data.validation, run.world, rows=run.settings.micro_batch)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            run = with_smaller_passes(run, step, f"the validation after step {step}", error)
+        forget_failed_pass()
 
 
 def _replanned(run: Run, progress: Progress) -> Progress:

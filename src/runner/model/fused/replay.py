@@ -53,6 +53,7 @@ class Replays:
         except torch.OutOfMemoryError:
             self._no_room = True
             warnings.warn("no memory to record a pass as CUDA graphs: steps go on unrecorded, slower", stacklevel=2)
+        if self._no_room:  # here, where nothing refers to the failed recording any more
             torch.cuda.empty_cache()
 
     def _measured(self, ids: Tensor, positions: Tensor, documents: Documents) -> Tensor:
