@@ -14,7 +14,8 @@ from pathlib import Path
 
 import psutil
 
-from runner.distributed.job_server import JobServer, Token
+from runner.distributed.job_server import JobServer
+from runner.distributed.token import Token
 from runner.errors import RunnerError
 
 START_S = 90.0
@@ -25,7 +26,8 @@ BIN = Path(sys.executable).parent  # where `ray` and `runner` are
 class Head:
     """A running cluster; ``home`` is that of its machines' user, ``environment`` that of who may use it."""
 
-    address: str
+    address: str  # of its job server
+    joined_at: str  # what drivers and nodes join
     home: Path
     environment: dict[str, str]
 
@@ -61,7 +63,7 @@ def ray_cluster(folder: Path, *, nodes: int = 1, cpus: int = 2, **variables: str
             words = [*role, *common, "--node-ip-address=127.0.0.1", f"--dashboard-agent-listen-port={agent}"]
             stack.enter_context(_started(words, machine, folder / f"node-{agent}.log"))
             _await_nodes(server, roles.index(role) + 1)
-        yield Head(server.url, home, user)
+        yield Head(server.url, f"127.0.0.1:{port}", home, user)
 
 
 def free_ports(count: int) -> list[int]:

@@ -14,7 +14,8 @@ import runner.cli.submissions
 from fake_job_server import TOKEN, FakeCluster
 from runner.config.ray_job import CLUSTER
 from runner.distributed import submission
-from runner.distributed.job_server import SERVER, TOKEN_PATH, JobServer, Token, connect, crosses_network_open
+from runner.distributed.job_server import SERVER, JobServer, connect, crosses_network_open
+from runner.distributed.token import TOKEN_PATH, Token
 from runner.errors import UserError
 from typed import typed
 

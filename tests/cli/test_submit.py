@@ -10,7 +10,8 @@ import pytest
 
 from fake_job_server import TOKEN, FakeCluster
 from runner.config.ray_job import CLUSTER
-from runner.distributed.job_server import SERVER, TOKEN_PATH
+from runner.distributed.job_server import SERVER
+from runner.distributed.token import TOKEN_PATH
 from typed import typed
 
 CANARY = "canary-that-must-not-travel"

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runner.cli.checks import Check
+from runner.distributed.token import ACCESS, TOKEN_FILE
 
 TIMEOUT_S = 3.0
-TOKEN_FILE = Path("~/.ray/auth_token")
-SAFE = "stop it with `ray stop`, or start it again with RAY_AUTH_MODE=token"
+SAFE = f"stop it with `ray stop`, or start it again with {ACCESS}=token"
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def _access(environ: Path) -> str:
         settings = environ.read_bytes().split(b"\0")
     except OSError:
         return ""
-    return next((line.partition(b"=")[2].decode() for line in settings if line.startswith(b"RAY_AUTH_MODE=")), "")
+    return next((line.partition(b"=")[2].decode() for line in settings if line.startswith(f"{ACCESS}=".encode())), "")
 
 
 def _user(number: int) -> str:

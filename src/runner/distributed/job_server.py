@@ -10,32 +10,21 @@ import socket
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 from urllib.parse import quote, urlsplit
 
 from runner.config.ray_job import CLUSTER
+from runner.distributed.token import TOKEN, Token, token_asked_for, token_refused
 from runner.errors import RunnerError, TrainingFailed, UserError
 
 DEFAULT = "http://127.0.0.1:8265"
 ANSWER_S = 5.0
 UPLOAD_S = 600.0
 REFUSED = (401, 403)
-TOKEN = "RAY_AUTH_TOKEN"
-TOKEN_PATH = "RAY_AUTH_TOKEN_PATH"
-TOKEN_FILE = Path("~/.ray/auth_token")
 SERVER = "RAY_API_SERVER_ADDRESS"
 
 Status: TypeAlias = Literal["PENDING", "RUNNING", "STOPPED", "SUCCEEDED", "FAILED"]
-
-
-@dataclass(frozen=True)
-class Token:
-    """The cluster's secret, and where it was found; its value is never shown."""
-
-    value: str = field(repr=False)
-    source: str
 
 
 @dataclass(frozen=True)
@@ -133,18 +122,10 @@ def connect(address: str | None) -> JobServer:
     token = None
     status, text = _version(url, source, None)
     if status in REFUSED:
-        token = find_token()
-        if token is None:
-            raise UserError(
-                "the cluster asks for a token and there is none",
-                url,
-                f"set {TOKEN}, or put the cluster's token in {TOKEN_FILE} with mode 0600",
-            )
+        token = token_asked_for(url)
         status, text = _version(url, source, token)
         if status in REFUSED:
-            raise UserError(
-                f"the cluster refuses the token ({status})", f"{url}, token of {token.source}", "give the cluster's own"
-            )
+            raise token_refused(url, token, status)
     try:
         version = str(json.loads(text)["ray_version"])
     except (ValueError, LookupError, TypeError):
@@ -152,21 +133,6 @@ def connect(address: str | None) -> JobServer:
             f"what answers is no Ray cluster ({status})", f"{url} ({source})", "give the dashboard's, http://HEAD:8265"
         ) from None
     return JobServer(url, version, token)
-
-
-def find_token() -> Token | None:
-    """Ray's token, from the places where Ray looks for it, in its order; ``UserError`` for a file that is named."""
-    if os.environ.get(TOKEN):
-        return Token(os.environ[TOKEN].strip(), TOKEN)
-    named = os.environ.get(TOKEN_PATH)
-    path = Path(named or TOKEN_FILE).expanduser()
-    try:
-        text = path.read_text().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        if named:
-            raise UserError(f"the token's file cannot be read ({error})", TOKEN_PATH, "name a readable file") from error
-        return None
-    return Token(text, str(path)) if text else None
 
 
 def crosses_network_open(server: JobServer) -> bool:
@@ -205,7 +171,7 @@ def _version(url: str, source: str, token: Token | None) -> tuple[int, str]:
 
 
 def _headers(token: Token | None) -> dict[str, str]:
-    return {"Authorization": f"Bearer {token.value}"} if token else {}
+    return token.header if token else {}
 
 
 def _asked(method: str, url: str, headers: Mapping[str, str], data: bytes | None, timeout: float) -> tuple[int, str]:

@@ -5,20 +5,17 @@ A Ray that happens to run on the machine is never joined unless its address was 
 
 import logging
 import os
-import socket
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from runner.config.cluster import Cluster
 from runner.config.cores import usable_cores
+from runner.distributed.joining import check_address, no_answer
+from runner.distributed.token import TOKEN_FILE
 from runner.errors import DoesNotFit, TrainingFailed, UserError
-
-TOKEN_FILE = Path("~/.ray/auth_token")
-CONNECT_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -36,7 +33,7 @@ def ray_session(cluster: Cluster) -> Iterator[Resources]:
     """Ray, started or joined as ``cluster`` says, within the block; raises ``DoesNotFit`` when it is too small."""
     _check_local_size(cluster)
     if cluster.address is not None and cluster.address != "auto":
-        _check_that_someone_listens(cluster.address)
+        check_address(cluster.address)
     os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's own 15 lets any other program starve the training
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
@@ -54,7 +51,7 @@ def ray_session(cluster: Cluster) -> Iterator[Resources]:
             configure_logging=True,
         )
     except (ConnectionError, RuntimeError) as error:
-        raise _no_answer(cluster.address or "local", str(error).splitlines()[0]) from error
+        raise _not_joined(cluster.address or "local", str(error)) from error
     except Exception as error:
         if type(error) is not Exception:  # Ray's of a node that is late is a plain one
             raise
@@ -70,26 +67,15 @@ def ray_session(cluster: Cluster) -> Iterator[Resources]:
         ray.shutdown()
 
 
-def _check_that_someone_listens(address: str) -> None:
-    """``UserError`` unless a connection to ``address`` is taken: Ray would wait for minutes."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not (host and port.isdecimal() and len(port) <= 5 and int(port) < 2**16):
-        raise UserError(
-            f"the address of the Ray cluster is {address}, which is not HOST:PORT",
-            "--address or the cluster file",
-            "give the one that `ray start --head` tells, such as head:6379",
-        )
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_S).close()
-    except (OSError, UnicodeError) as error:
-        raise _no_answer(address, str(error)) from error
-
-
-def _no_answer(address: str, why: str) -> UserError:
+def _not_joined(address: str, why: str) -> UserError:
+    if not why.startswith("Version mismatch"):
+        return no_answer(address, why.splitlines()[0])
+    versions = [line.partition(":")[2].strip() for line in why.splitlines() if line.startswith("    ")]
+    theirs, ours = (f"Ray {ray} on Python {python}" for ray, python in (versions[:2], versions[2:4]))
     return UserError(
-        f"no Ray cluster answers ({why})",
+        f"the cluster has {theirs}, this is {ours}",
         f"cluster.address {address}",
-        "start one with `ray start --head`, or leave address out to run on this machine",
+        "use the same versions on all machines",
     )
 
 
