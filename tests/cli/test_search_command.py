@@ -58,7 +58,7 @@ def test_the_options_reach_the_driver(
 ) -> None:
     fake_space(tmp_path)
     profile = tmp_path / "cluster.yaml"
-    profile.write_text("workers: 4\ngpu_memory_gib: 9.0\n")
+    profile.write_text("workers: 4\nmin_workers: 2\ngpu_memory_gib: 9.0\n")
     words = ["--trials", "3", "--concurrent", "2", "--time-budget", "1h30m", "--name", "mine", "--storage"]
     given = [str(tmp_path / "search.yaml"), *words, str(tmp_path / "kept"), "--cluster", str(profile)]
     code, _, said = typed(capsys, "search", *given, "-o", "train.clip=2.0", "-o", "seed=3")
@@ -68,7 +68,8 @@ def test_the_options_reach_the_driver(
     assert (search.trials, search.concurrency, search.time_budget_minutes, search.name) == (3, 2, 90.0, "mine")
     assert (search.seed, request.space.job.train.clip) == (3, 2.0)
     assert (request.storage, request.cluster.gpu_memory_gib) == (tmp_path / "kept", 9.0)
-    assert "warning: workers 4 is not used" in said
+    assert request.cluster.workers == 4
+    assert "warning: min_workers is not used: a trial trains on 4 workers" in said
 
 
 def test_a_dry_run_shows_space_and_cost_and_starts_nothing(

@@ -106,7 +106,7 @@ def test_a_search_is_known_by_what_it_holds_and_goes_on_when_submitted_again(
     assert code == 0
     assert cluster.jobs[0]["entrypoint"] == f"runner search search/mine.yaml{words}"
     assert cluster.jobs[0]["metadata"] == {"job_name": "mine-too"}
-    assert "1 trials at once of 4 CPUs and 0 GPUs" in out
+    assert "1 trials at once of 1 worker of 4 CPUs and 0 GPUs" in out
 
 
 def test_a_dry_run_checks_all_and_sends_nothing(submit: Submit, cluster: FakeCluster, folder: Path) -> None:

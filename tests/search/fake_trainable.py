@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runner.config.job import Job
+from runner.errors import DoesNotFit
 from runner.search.course import Task
 from runner.search.records import Rung
 from runner.search.trainable import SearchTrainable
 from runner.search.worker import AnyBase, AnyTrunk, Place
+from runner.train.world import World
 from search_fakes import BASE_LOSS, QUESTION_TOKENS, rung
 
 FIRST_SEED = 17  # the demo job's; another one is a repeat
@@ -96,6 +98,48 @@ class DyingBase(FakeBase):
             self.died.touch()
             os._exit(1)
         return super().start(job, warmup_steps=warmup_steps, parked=parked)
+
+
+class TogetherTrunk(FakeTrunk):
+    """Its workers wait for each other in every rung."""
+
+    def to_rung(self, stop_step: int, progress: Callable[[int], None] | None = None) -> Rung:
+        assert World.of_group("cpu").count(True) == 2
+        return super().to_rung(stop_step, progress)
+
+
+class TogetherBase(FakeBase):
+    """The base of one of two workers; the second takes its process with it in the second trial, once."""
+
+    def __init__(self, place: Place) -> None:
+        super().__init__(place)
+        self.started, self.died = 0, Path(place.folder, "died")
+
+    def start(self, job: Job, *, warmup_steps: int, parked: FakeParked | None = None) -> AnyTrunk:
+        del warmup_steps, parked
+        self.started += 1
+        if not World.of_group("cpu").leads and self.started == 2 and not self.died.exists():
+            self.died.touch()
+            os._exit(1)
+        return TogetherTrunk(job)
+
+
+class TogetherTrainable(SearchTrainable):
+    @staticmethod
+    def load(job: Job, largest_rank: int, place: Place) -> AnyBase:
+        del job, largest_rank
+        return TogetherBase(place)
+
+
+class HalfTrainable(SearchTrainable):
+    """The first of two workers finds no memory for the base of the largest rank."""
+
+    @staticmethod
+    def load(job: Job, largest_rank: int, place: Place) -> AnyBase:
+        del job
+        if World.of_group("cpu").leads:
+            raise DoesNotFit("no memory", f"rank {largest_rank}", "buy some")
+        return TogetherBase(place)
 
 
 class DyingTrainable(SearchTrainable):

@@ -36,7 +36,7 @@ def small_job(**changes: Any) -> Job:
 
 
 def base_for(job: Job, cache: Path, *, largest_rank: int) -> ResidentBase:
-    return ResidentBase(job, largest_rank=largest_rank, device=CPU, cache=cache)
+    return ResidentBase(job, largest_rank=largest_rank, world=World(device=CPU), cache=cache)
 
 
 def separate_run(job: Job, stop_step: int, root: Path, cache: Path) -> tuple[float, Path]:

@@ -107,3 +107,21 @@ def test_trials_spread_over_nodes_whose_cpus_they_fill(tmp_path: Path, two_nodes
     assert all(trial.ending for trial in outcome.study.trials)
     assert len(outcome.study.trials) == 6
     assert len(set(loads(outcome))) == 2
+
+
+def test_trials_of_two_workers_follow_each_other_also_when_one_of_them_dies(tmp_path: Path, two_nodes: Cluster) -> None:
+    """Each takes all that there is, so the next one starts only if the one before has left everything."""
+    found = space(tmp_path, trials=5)
+    with Journal(tmp_path / "alone") as journal:
+        expected = run(course(found, journal))
+    pairs = two_nodes.model_copy(update={"workers": 2})
+    outcome = searched(found, tmp_path, "TogetherTrainable", pairs)
+    assert (outcome.folder.root / "died").exists()
+    assert len(set(loads(outcome))) == 4
+    assert without_times(outcome.study) == without_times(expected)
+
+
+def test_one_worker_of_a_trial_without_memory_ends_it_for_both(tmp_path: Path, two_nodes: Cluster) -> None:
+    found = space(tmp_path, trials=3)
+    outcome = searched(found, tmp_path, "HalfTrainable", two_nodes.model_copy(update={"workers": 2}))
+    assert [trial.ending for trial in outcome.study.trials] == ["infeasible"] * 3

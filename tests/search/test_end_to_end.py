@@ -84,6 +84,17 @@ def test_the_best_job_trained_gives_the_loss_that_the_search_told(whole: Path, h
     assert losses[0] == answer(whole)["base_loss"]
 
 
+def test_trials_of_two_workers_measure_what_those_of_one_do(whole: Path, home: Path, tmp_path: Path) -> None:
+    end(search(tmp_path, home, "--workers", "2"), 0)
+    pairs, alone = study(tmp_path), study(whole)
+    assert [(trial.values, trial.ending) for trial in pairs.trials] == [
+        (trial.values, trial.ending) for trial in alone.trials
+    ]
+    for one, other in zip(pairs.trials, alone.trials, strict=True):
+        expected = {rung.stop_step: rung.loss for rung in other.rungs}
+        assert {rung.stop_step: rung.loss for rung in one.rungs} == pytest.approx(expected, abs=ROUNDING)
+
+
 @pytest.mark.long
 def test_ctrl_c_leaves_an_answer_and_typing_on_finishes(whole: Path, home: Path, tmp_path: Path) -> None:
     process = search(tmp_path, home)

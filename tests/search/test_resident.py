@@ -11,6 +11,7 @@ from small_trials import CPU, WARMUP_STEPS, base_for, small_job
 from runner.config.job import Job
 from runner.errors import UserError
 from runner.search.resident import ResidentBase
+from runner.train.world import World
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +104,7 @@ def test_the_gpu_holds_after_twenty_trials_what_it_held_after_two(
         return found.model_copy(update={"train": found.train.model_copy(update={"kernels": kernels})})
 
     gpu = torch.device("cuda", torch.cuda.current_device())
-    base = ResidentBase(job(0), largest_rank=16, device=gpu, cache=cache)
+    base = ResidentBase(job(0), largest_rank=16, world=World(device=gpu), cache=cache)
     allocated = []
     for number in range(20):
         trial(base, job(number))

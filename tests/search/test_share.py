@@ -44,6 +44,39 @@ def test_the_cluster_file_says_what_a_trial_gets() -> None:
 
 
 @pytest.mark.parametrize(
+    ("nodes", "cluster", "search", "expected"),
+    [
+        ([CPU2], {"workers": 2}, {}, Share(1, 1, 0.0, 2)),
+        ([CPU2, CPU2], {"workers": 2}, {}, Share(1, 2, 0.0, 2)),
+        ([CPU2, CPU2], {"workers": 2}, {"concurrency": 2}, Share(2, 1, 0.0, 2)),
+        ([BOX], {"workers": 2}, {}, Share(1, 8, 1.0, 2)),
+        ([BOX, BOX, BOX], {"workers": 4, "cpus_per_worker": 2}, {}, Share(1, 2, 1.0, 4)),
+        ([BOX, BOX], {"workers": 2, "gpus_per_worker": 0, "cpus_per_worker": 8}, {}, Share(2, 8, 0.0, 2)),
+    ],
+)
+def test_workers_of_a_trial_each_have_their_part(
+    nodes: list[dict[str, float]], cluster: dict[str, Any], search: dict[str, Any], expected: Share
+) -> None:
+    assert shared(nodes, cluster, **search) == expected
+
+
+@pytest.mark.parametrize(
+    ("nodes", "cluster", "search", "part"),
+    [
+        ([CPU2], {"workers": 3}, {}, "1 trials of 3 workers of 1 CPUs are asked and Ray has 2 CPUs"),
+        ([CPU2], {"workers": 2}, {"concurrency": 2}, "2 trials of 2 workers of 1 CPUs are asked"),
+        ([BOX], {"workers": 3}, {}, "1 trials of 3 workers of 1 GPUs"),
+        ([BOX], {"workers": 2}, {"gpus_per_trial": 0.5}, "2 workers of a trial with 0.5 GPUs each would share one"),
+    ],
+)
+def test_more_workers_than_there_is_room_for_do_not_fit(
+    nodes: list[dict[str, float]], cluster: dict[str, Any], search: dict[str, Any], part: str
+) -> None:
+    with pytest.raises(DoesNotFit, match=part):
+        shared(nodes, cluster, **search)
+
+
+@pytest.mark.parametrize(
     ("nodes", "search", "part"),
     [
         ([CPU2], {"concurrency": 3}, "3 trials of 1 CPUs are asked and Ray has 2 CPUs"),

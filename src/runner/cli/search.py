@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from runner.cli.options import CACHE, Address, ClusterFile, Overrides, named_cluster
+from runner.cli.options import CACHE, Address, ClusterFile, Overrides, Workers, named_cluster
 from runner.cli.ready import check_for_elsewhere, data_to_train_on
 from runner.errors import Interrupted, Stopped, UserError
 
@@ -41,6 +41,7 @@ def search(
         bool, typer.Option("--retry", help="Go on with the search of this name, or start it if there is none.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be tried, and end.")] = False,
+    workers: Workers = None,
     cluster: ClusterFile = None,
     address: Address = None,
     storage: Annotated[
@@ -54,9 +55,9 @@ def search(
     """
     options = {"trials": trials, "concurrency": concurrent, "time_budget_minutes": minutes(time_budget), "name": name}
     space = _named_space(search, override or [], {key: value for key, value in options.items() if value is not None})
-    profile = named_cluster(cluster, None, storage, address=address, kept=SEARCHES)
-    if profile.workers > 1:
-        typer.echo(f"warning: workers {profile.workers} is not used: a trial trains on one worker", err=True)
+    profile = named_cluster(cluster, workers, storage, address=address, kept=SEARCHES)
+    if profile.min_workers is not None:
+        typer.echo(f"warning: min_workers is not used: a trial trains on {profile.workers} workers", err=True)
     typer.echo(f"{described(space)}\n")
     if dry_run:
         return

@@ -154,8 +154,6 @@ def _words(wish: Wish, target: Target, resume: Literal["auto", "never", "must"])
     for override in wish.overrides:
         words += ["-o", override]
     for option, value in wish.options.items():
-        if option == "--workers" and target.search is not None:
-            continue  # a trial trains on one worker
         words += [option, _inside(Path(value)) if option == "--cluster" else value]
     if target.search is not None:
         words += RESUMES[resume]
@@ -207,7 +205,8 @@ def _check_room(server: "JobServer", target: Target, profile: "Cluster") -> None
         from runner.search.share import share_out as share_out_trials
 
         trials = share_out_trials(target.search, profile, nodes)
-        asked = f"{trials.at_once} trials at once of {trials.cpus} CPUs and {trials.gpus:g} GPUs"
+        asked = f"{trials.at_once} trials at once of {profile.workers_words} of {trials.cpus} CPUs"
+        asked += f" and {trials.gpus:g} GPUs"
     typer.echo(f"asks for  {asked}; the cluster has {node_words(nodes)}")
 
 

@@ -81,7 +81,7 @@ def _searched(request: Request, opened: OpenSearch, follow: Follow) -> SearchOut
     stop_file = opened.folder.root / STOP_FILE
     stop_file.unlink(missing_ok=True)
     _clear(opened.folder)
-    cluster = request.cluster.model_copy(update={"workers": 1})
+    cluster = request.cluster.model_copy(update={"min_workers": None})
     # Ray takes SIGTERM for itself when it starts: ours must come after
     with ray_session(cluster), StopSignals(stop_file) as signals:
         try:
@@ -115,6 +115,7 @@ def _run(request: Request, opened: OpenSearch, follow: Follow, signals: StopSign
         threads=share.cpus,
         gpus=share.gpus,
         gpu_memory_gib=cluster.gpu_memory_gib,
+        workers=share.workers,
     )
     latest = _Latest(study_in(opened.journal.events))
     course = Course(space, Costs(device_of_trials(place)), opened.journal, latest.told)

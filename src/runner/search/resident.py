@@ -3,6 +3,7 @@
 What a trial does is ``trunk``'s; which trials there are, the driver's.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -48,18 +49,20 @@ class ResidentBase:
     split, ``base_loss`` what the untouched base gives on them; ``loaded`` is what trials work with.
     """
 
-    def __init__(self, job: Job, *, largest_rank: int, device: torch.device, cache: Path) -> None:
-        """Load what ``job`` names, with adapters of ``largest_rank``.
+    def __init__(self, job: Job, *, largest_rank: int, world: World, cache: Path) -> None:
+        """Load what ``job`` names, with adapters of ``largest_rank``, as one of the workers of ``world``.
 
         Raises as a training run would: ``UserError`` for what cannot be loaded, ``DoesNotFit`` for what is too large.
         """
-        self._job, self._device = _widened(job, largest_rank), device
+        self._job, self._world, device = _widened(job, largest_rank), world, world.device
         choose_kernels(device, deterministic=job.train.deterministic)
         _, self.data = load_data(job, cache=cache)
         geometry = read_geometry(self._job)
         here = present_device()
         snapshot_gib = STATE_BYTES * geometry.trainable / GIB
-        self._settings = settle(self._job, geometry, replace(here, free_gib=here.free_gib - snapshot_gib), ranks=1)
+        self._settings = settle(
+            self._job, geometry, replace(here, free_gib=here.free_gib - snapshot_gib), ranks=world.size
+        )
         model = build_model(self._job, self._settings, device)
         weights = FlatWeights(model)
         optimizer = FlatAdamW(weights, job.train)
@@ -71,7 +74,7 @@ class ResidentBase:
             held_out=HeldOut(self.data.validation, rows=self._settings.micro_batch, device=device),
             snapshot=Snapshot(optimizer.changing()),
             tip=_on_host(weights.master),
-            world=World(device=device),
+            world=world,
         )
         self.question_tokens: tuple[int, ...] = self.loaded.held_out.question_tokens
         self.base_loss: float = self.loaded.held_out.measure(model).losses.loss
@@ -100,8 +103,8 @@ class ResidentBase:
 
     def _rows(self, job: Job) -> int:
         """Buffers in a forward pass: on a CPU as a run of ``job`` has them, on a GPU at most what was planned for."""
-        buffers = job.buffers_per_step
-        if self._device.type == "cpu":
+        buffers = math.ceil(job.buffers_per_step / self._world.size)
+        if self._world.device.type == "cpu":
             return buffers if job.train.micro_batch == "auto" else min(job.train.micro_batch, buffers)
         return max(rows for rows in range(1, self._settings.micro_batch + 1) if buffers % rows == 0)
 

@@ -21,6 +21,7 @@ from runner.runs import JSON
 from runner.search.course import Task
 from runner.search.records import Rung, TrialEnding
 from runner.search.waiting import AnyParked, Waiting
+from runner.train.world import World
 
 STOP_LOOK_S = 0.5  # between two looks for a request to stop
 LIVE = "live"  # folder of a search in which each task's process tells the step it has reached
@@ -36,6 +37,7 @@ class Place:
     threads: int
     gpus: float
     gpu_memory_gib: float | None = None
+    workers: int = 1  # that train a trial together, each with these threads and GPUs
 
 
 @dataclass(frozen=True)
@@ -77,10 +79,13 @@ Loader: TypeAlias = Callable[[Job, int, Place], AnyBase]  # job, largest rank, p
 
 
 class TrialWorker:
-    """Trains tasks one after the other; ``load`` makes the base that they share while it suits them."""
+    """Trains tasks one after the other; ``load`` makes the base that they share while it suits them.
 
-    def __init__(self, place: Place, load: Loader) -> None:
-        self._place, self._load = place, load
+    Where several workers train a trial together each has one; the one that ``leads`` tells the step and may stop.
+    """
+
+    def __init__(self, place: Place, load: Loader, *, leads: bool = True) -> None:
+        self._place, self._load, self._leads = place, load, leads
         self._base: AnyBase | None = None
         self._trunk: AnyTrunk | None = None
         self._waiting = Waiting()
@@ -118,18 +123,35 @@ class TrialWorker:
             trace.write_text("".join(traceback.format_exception(error)))
             return Report("end", ending="failed", why=f"{type(error).__name__}: {error}; traceback in {trace}")
         finally:
-            self._live_file.unlink(missing_ok=True)
+            if self._leads:
+                self._live_file.unlink(missing_ok=True)
 
     def _measured(self) -> tuple[Rung, AnyBase]:
         if self._base is None or self._base.why_not(self._job) is not None:
             self._forget_base()
-            self._base = self._load(self._job, self._task.largest_rank, self._place)
+            self._base = self._loaded_by_all()
         stop_step = self._task.stop_steps[self._next]
         if self._trunk is None:
             parked = self._waiting.take(self._task.trial, before=stop_step) if self._task.seed is None else None
             self._trunk = self._base.start(self._job, warmup_steps=self._task.warmup_steps, parked=parked)
         self._next += 1
         return self._trunk.to_rung(stop_step, progress=self._reached), self._base
+
+    def _loaded_by_all(self) -> AnyBase:
+        """The base, when every worker of the trial has loaded it: else the others would wait for one that has not."""
+        world = World.of_group("cuda" if self._place.gpus > 0 else "cpu")
+        try:
+            base = self._load(self._job, self._task.largest_rank, self._place)
+        except (RunnerError, torch.OutOfMemoryError):
+            world.count(True)
+            raise
+        if failed := world.count(False):
+            raise DoesNotFit(
+                f"{failed} of the {world.size} workers of the trial could not load the base",
+                f"rank {self._task.largest_rank}",
+                "see what else runs on their machines",
+            )
+        return base
 
     def _forget_base(self) -> None:
         """Give back what the base holds; after an error it may be half of something."""
@@ -144,6 +166,8 @@ class TrialWorker:
         if now - self._looked < STOP_LOOK_S:
             return
         self._looked = now
+        if not self._leads:
+            return
         if Path(self._place.stop_file).exists():
             raise Stopped("a stop was asked for", self._place.folder)
         self._live_file.parent.mkdir(exist_ok=True)
@@ -159,9 +183,9 @@ def load_resident(job: Job, largest_rank: int, place: Place) -> AnyBase:
     from runner.search.resident import ResidentBase
 
     torch.set_num_threads(place.threads)
-    device = torch.device("cuda" if place.gpus > 0 else "cpu")
     hold_to_share(place)
-    return ResidentBase(job, largest_rank=largest_rank, device=device, cache=Path(place.cache))
+    world = World.of_group("cuda" if place.gpus > 0 else "cpu")
+    return ResidentBase(job, largest_rank=largest_rank, world=world, cache=Path(place.cache))
 
 
 def hold_to_share(place: Place) -> None:

@@ -4,6 +4,7 @@ Who starts the workers is no matter here: a process group is used when there is 
 """
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 import torch.distributed as dist
@@ -23,6 +24,12 @@ class World:
     size: int = 1
     device: torch.device = field(default_factory=best_device)
 
+    @classmethod
+    def of_group(cls, kind: Literal["cuda", "cpu"]) -> "World":
+        """This process's place in the group of ``torch.distributed`` that it has joined; alone where there is none."""
+        device = torch.device("cuda", torch.cuda.current_device()) if kind == "cuda" else torch.device("cpu")
+        return cls(dist.get_rank(), dist.get_world_size(), device) if dist.is_initialized() else cls(device=device)
+
     @property
     def leads(self) -> bool:
         """Whether this is the rank that writes."""
@@ -40,6 +47,10 @@ class World:
         if self.size > 1:
             dist.all_reduce(tensor, op=dist.ReduceOp.SUM)
         return tensor
+
+    def count(self, here: bool) -> int:
+        """On how many ranks it is so; each waits for all."""
+        return int(self.sum(torch.tensor([int(here)], dtype=torch.int64, device=self.device)).item())
 
     def from_lead(self, number: int) -> int:
         """The number that rank 0 holds."""
