@@ -8,17 +8,21 @@ from pathlib import Path
 
 import psutil
 
-from runner.train.watchdog import last_hang, report_file, stacks_file
+from runner.runs import RunFolder
+from runner.train.watchdog import last_hang, limit_s, report_file, stacks_file
 
 WORKER = """
 import sys, time
 from pathlib import Path
+from runner.runs import RunFolder
 from runner.train.watchdog import Watchdog
+
+folder = RunFolder(Path(sys.argv[1]))
 
 def hangs_here():
     time.sleep(60)
 
-watchdog = Watchdog(Path(sys.argv[1]), 0, least_s=0.5)
+watchdog = Watchdog(folder, 0, least_s=0.5)
 for _ in range(4):
     watchdog.step()
     time.sleep(0.02)
@@ -30,7 +34,7 @@ if sys.argv[2] == "rests":
     time.sleep(2.0)
 if sys.argv[2] == "first":
     watchdog.close()
-    watchdog = Watchdog(Path(sys.argv[1]), 0, least_s=0.5)
+    watchdog = Watchdog(folder, 0, least_s=0.5)
     watchdog.step()
     time.sleep(2.0)
 watchdog.close()
@@ -53,27 +57,46 @@ def watchers(folder: Path) -> list[psutil.Process]:
     ]
 
 
-def test_a_step_that_hangs_is_ended_and_leaves_its_stacks(tmp_path: Path) -> None:
-    worker = begun(tmp_path, "hangs")
-    assert worker.wait(timeout=20) == -signal.SIGKILL
-    assert "hangs_here" in stacks_file(tmp_path, 0).read_text()
-    assert last_hang(tmp_path) == "a step took more than 0.5 s and was ended; its stacks are in hang-rank-0.log"
-    assert last_hang(tmp_path) is None, "told once"
+def test_a_step_that_hangs_is_ended_and_its_stacks_stay_where_the_message_says(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    for number in (1, 2):
+        worker = begun(tmp_path, "hangs")
+        assert worker.wait(timeout=20) == -signal.SIGKILL
+        again = begun(tmp_path, "ends")  # what Ray starts in its place, which tells of the hang
+        assert last_hang(folder) == "a step took more than 0.5 s and was ended; its stacks are in hang-rank-0.log"
+        assert again.wait(timeout=20) == 0
+        assert (tmp_path / "hang-rank-0.log").read_text().count("in hangs_here") == number
+        assert last_hang(folder) is None, "told once"
 
 
-def test_a_stopped_worker_is_ended(tmp_path: Path) -> None:
+def test_a_stopped_worker_is_ended_and_its_stacks_are_not_promised(tmp_path: Path) -> None:
     worker = begun(tmp_path, "hangs")
     worker.send_signal(signal.SIGSTOP)
     assert worker.wait(timeout=20) == -signal.SIGKILL
-    assert report_file(tmp_path, 0).is_file()
+    assert begun(tmp_path, "ends").wait(timeout=20) == 0
+    told = last_hang(RunFolder(tmp_path))
+    assert told == "a step took more than 0.5 s and was ended; it was stopped and left no stacks"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_worker_whose_report_finds_no_place_is_ended_too(tmp_path: Path) -> None:
+    (tmp_path / "hang-rank-0.json.tmp").mkdir()
+    assert begun(tmp_path, "hangs").wait(timeout=20) == -signal.SIGKILL
+
+
+def test_a_step_may_take_five_times_the_median_and_a_minute_at_least() -> None:
+    assert limit_s([12.0, 13.0]) == 0.0, "no limit while too little is known"
+    assert limit_s([100.0, 1.0, 13.0]) == 65.0
+    assert limit_s([12.0, 12.0, 12.0, 12.0]) == 60.0
+    assert limit_s([12.0, 16.0, 20.0, 900.0]) == 90.0
 
 
 def test_a_worker_that_rests_or_does_its_first_steps_may_take_its_time(tmp_path: Path) -> None:
     for what in ("rests", "first"):
         worker = begun(tmp_path, what)
         assert worker.wait(timeout=20) == 0
-    assert not report_file(tmp_path, 0).exists()
-    assert not stacks_file(tmp_path, 0).exists()
+    assert not report_file(RunFolder(tmp_path), 0).exists()
+    assert not stacks_file(RunFolder(tmp_path), 0).exists()
 
 
 def test_no_watcher_outlives_its_worker(tmp_path: Path) -> None:

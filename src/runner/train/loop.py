@@ -64,7 +64,7 @@ def _resumed(run: Run) -> Progress | None:
     together = f", {run.world.size} workers" if run.world.size > 1 else ""
     text = f"resumed after step {step}{together}"
     run.reporter.record({"kind": "event", "step": step, "name": "resumed", "text": text})
-    if run.world.leads and (told := last_hang(run.folder.root)) is not None:
+    if run.world.leads and (told := last_hang(run.folder)) is not None:
         run.reporter.record({"kind": "event", "step": step, "name": "hang", "text": told})
     run.watch.lap("resume_s")
     return progress
@@ -79,7 +79,7 @@ def begin(run: Run, progress: Progress) -> tuple[Run, Progress]:
 def run_steps(run: Run, progress: Progress) -> tuple[Progress, Ending]:
     """All steps to the horizon, or to a request to stop; the last checkpoint is durable on return."""
     tell_startup(run, progress.step)
-    with closing(Watchdog(run.folder.root, run.world.rank)) as watchdog:
+    with closing(Watchdog(run.folder, run.world.rank)) as watchdog:
         return _stepped(run, progress, watchdog)
 
 
