@@ -1,5 +1,8 @@
 """`runner train` from words to the call of `launch`, and from every ending to its lines and exit code."""
 
+import os
+import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -41,6 +44,7 @@ def launched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[dict[str, 
 
     monkeypatch.setattr(runner.distributed, "launch", launch)
     monkeypatch.setattr("runner.cli.train.data_to_train_on", lambda job: calls.append({"prepared": job}))
+    monkeypatch.setattr("runner.distributed.ray_session.usable_cores", lambda: 8)
     return calls
 
 
@@ -86,6 +90,35 @@ def test_a_wrong_number_of_workers_is_told(
     code, _, err = typed(capsys, "train", "--workers", workers)
     assert (code, launched) == (2, [])
     assert told in err
+
+
+@pytest.mark.parametrize("command", ["train", "search"])
+def test_more_than_the_machine_has_is_refused_before_data_are_prepared(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"runner.cli.{command}.data_to_train_on", lambda _: pytest.fail("data are prepared"))
+    began = time.monotonic()
+    code, _, err = typed(capsys, command, "--workers", "5000")
+    assert time.monotonic() - began < 5
+    assert code == 3
+    assert "error: 5000 workers x 1 CPUs = 5000 are asked, " in err
+
+
+@pytest.mark.parametrize("command", ["train", "search"])
+def test_sigterm_while_data_are_prepared_ends_with_the_code_for_what_can_be_resumed(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+
+    def prepare(_: Job) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(10)
+        pytest.fail("nothing came")
+
+    monkeypatch.setattr(f"runner.cli.{command}.data_to_train_on", prepare)
+    code, _, err = typed(capsys, command)
+    assert (code, err) == (75, "stopped before the first step; nothing had been trained; run it again\n")
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_the_resolved_job_is_printed_as_a_file_that_runs_again(

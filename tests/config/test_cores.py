@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from runner.config import cores
-from runner.config.cores import usable_cores
+from runner.config.cores import usable_cores, visible_gpus
 
 
 @pytest.mark.parametrize(
@@ -31,3 +31,26 @@ def test_cores_that_a_process_may_not_run_on_do_not_count(tmp_path: Path, monkey
         assert usable_cores() == 1
     finally:
         os.sched_setaffinity(0, before)
+
+
+@pytest.mark.parametrize(
+    ("files", "allowed", "expected"),
+    [
+        ([], None, 0),
+        (["nvidia0", "nvidia1", "nvidiactl", "nvidia-uvm", "null"], None, 2),
+        (["nvidia0", "nvidia1"], "1", 1),
+        (["nvidia0"], "", 0),
+        (["nvidia0"], "0,1", 1),
+        (["dxg"], None, None),
+    ],
+)
+def test_gpus_are_counted_by_their_files(
+    files: list[str], allowed: str | None, expected: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in files:
+        (tmp_path / name).touch()
+    monkeypatch.setattr("runner.config.cores.DEVICES", tmp_path)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if allowed is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", allowed)
+    assert visible_gpus() == expected

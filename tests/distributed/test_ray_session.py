@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from runner.config.cluster import Cluster
-from runner.distributed.ray_session import Resources, ray_session, share_out
+from runner.distributed.ray_session import Resources, check_local_size, ray_session, share_out
 from runner.errors import DoesNotFit, TrainingFailed
 
 
@@ -68,3 +68,25 @@ def test_a_ray_that_is_late_on_a_busy_machine_is_told(
     init(ZeroDivisionError())
     with pytest.raises(ZeroDivisionError):
         ray_session(Cluster()).__enter__()
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"workers": 5}, "5 workers x 1 CPUs = 5 are asked, 4 are here"),
+        ({"workers": 2, "cpus_per_worker": 3}, "2 workers x 3 CPUs = 6 are asked, 4 are here"),
+        ({"workers": 2, "gpus_per_worker": 1}, "2 workers x 1 GPUs = 2 are asked, 1 are here"),
+        ({"workers": 9, "min_workers": 5}, "5 workers x 1 CPUs"),
+    ],
+)
+def test_more_than_this_machine_has_is_refused(
+    asked: dict[str, int], told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runner.distributed.ray_session.usable_cores", lambda: 4)
+    monkeypatch.setattr("runner.distributed.ray_session.visible_gpus", lambda: 1)
+    with pytest.raises(DoesNotFit, match=told):
+        check_local_size(Cluster.model_validate(asked))
+    check_local_size(Cluster.model_validate({**asked, "address": "head:6379"}))
+    check_local_size(Cluster(workers=4, gpus_per_worker=0))
+    monkeypatch.setattr("runner.distributed.ray_session.visible_gpus", lambda: None)
+    check_local_size(Cluster(workers=2, gpus_per_worker=1))

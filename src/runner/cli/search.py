@@ -61,10 +61,15 @@ def search(
     typer.echo(f"{described(space)}\n")
     if dry_run:
         return
-    if profile.address is None:
-        data_to_train_on(space.job)
-    else:
-        check_for_elsewhere(space.job)
+    from runner.distributed.ray_session import check_local_size
+    from runner.distributed.signals import sigterm_stops
+
+    check_local_size(profile)
+    with sigterm_stops():
+        if profile.address is None:
+            data_to_train_on(space.job)
+        else:
+            check_for_elsewhere(space.job)
     storage_folder = Path(profile.storage)
     _run(space, profile, storage_folder, resume=resume or (retry and _is_there(storage_folder, space)))
 

@@ -58,10 +58,15 @@ def train(
 
         show_plan(settings, profile, measure=False)
         return
-    if profile.address is None:
-        data_to_train_on(settings)
-    else:
-        check_for_elsewhere(settings)
+    from runner.distributed.ray_session import check_local_size
+    from runner.distributed.signals import sigterm_stops
+
+    check_local_size(profile)
+    with sigterm_stops():
+        if profile.address is None:
+            data_to_train_on(settings)
+        else:
+            check_for_elsewhere(settings)
     from runner.cli.watching import Watching
     from runner.distributed import launch
 

@@ -9,13 +9,14 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from runner.config.cluster import Cluster
-from runner.config.cores import usable_cores
+from runner.config.cores import usable_cores, visible_gpus
 from runner.distributed.joining import check_address, no_answer
-from runner.distributed.token import TOKEN_FILE
-from runner.errors import DoesNotFit, TrainingFailed, UserError
+from runner.distributed.token import ACCESS, TOKEN_FILE, TOKEN_PATH
+from runner.errors import DoesNotFit, Stopped, TrainingFailed, UserError
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Resources:
 @contextmanager
 def ray_session(cluster: Cluster) -> Iterator[Resources]:
     """Ray, started or joined as ``cluster`` says, within the block; raises ``DoesNotFit`` when it is too small."""
-    _check_local_size(cluster)
+    check_local_size(cluster)
     if cluster.address is not None and cluster.address != "auto":
         check_address(cluster.address)
     os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's own 15 lets any other program starve the training
@@ -39,6 +40,8 @@ def ray_session(cluster: Cluster) -> Iterator[Resources]:
     os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
     os.environ.setdefault("RAY_TRAIN_METRICS_ENABLED", "0")
     os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")  # else a thread left behind starts Ray again after its end
+    if cluster.address is None:
+        os.environ.pop(ACCESS, None)  # Ray's own choice for a new cluster, which is to ask for a token
     import ray
 
     try:
@@ -60,6 +63,8 @@ def ray_session(cluster: Cluster) -> Iterator[Resources]:
             "this machine, which may have too much to do",
             "run the same command again; it goes on from the last checkpoint",
         ) from error
+    except SystemExit as error:  # Ray's way to take SIGTERM while it starts
+        raise Stopped("stopped before the first step", "Ray was starting", "run it again") from error
     _narrow_token_file()
     try:
         yield share_out(cluster, nodes_here())
@@ -83,16 +88,22 @@ def _local_cpus(cluster: Cluster) -> int:
     return max(usable_cores(), cluster.workers)
 
 
-def _check_local_size(cluster: Cluster) -> None:
-    """Before anything starts: more CPUs asked than this machine has."""
-    present, workers = usable_cores(), cluster.min_workers or cluster.workers
-    asked = workers * (cluster.cpus_per_worker or 1)
-    if cluster.address is None and cluster.cpus_per_worker and asked > present:
-        raise DoesNotFit(
-            f"{workers} workers x {cluster.cpus_per_worker} CPUs = {asked} are asked, {present} are here",
-            "the cluster file or --workers",
-            "ask for fewer, or give the address of a larger Ray cluster",
-        )
+def check_local_size(cluster: Cluster) -> None:
+    """``DoesNotFit``, before anything starts, where this machine has fewer CPUs or GPUs than are asked of it."""
+    if cluster.address is not None:
+        return
+    workers = cluster.min_workers or cluster.workers
+    asked = {
+        "CPUs": (cluster.cpus_per_worker or 1, usable_cores()),
+        "GPUs": (cluster.gpus_per_worker or 0, visible_gpus()),
+    }
+    for kind, (each, present) in asked.items():
+        if present is not None and workers * each > present:
+            raise DoesNotFit(
+                f"{workers} workers x {each:g} {kind} = {workers * each:g} are asked, {present} are here",
+                "the cluster file or --workers",
+                "ask for fewer, or give the address of a larger Ray cluster",
+            )
 
 
 def living_nodes() -> list[dict[str, Any]]:
@@ -148,6 +159,6 @@ def node_words(nodes: Sequence[Mapping[str, float]]) -> str:
 
 def _narrow_token_file() -> None:
     """Ray writes its token readable by all; only its owner should read it."""
-    path = TOKEN_FILE.expanduser()
+    path = Path(os.environ.get(TOKEN_PATH) or TOKEN_FILE).expanduser()
     if path.is_file() and path.stat().st_mode & 0o077:
         path.chmod(0o600)

@@ -4,11 +4,27 @@ The file is seen by workers on other nodes too, because the run's folder is shar
 """
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Self
 
-from runner.errors import Interrupted
+from runner.errors import Interrupted, Stopped
+
+
+@contextmanager
+def sigterm_stops() -> Iterator[None]:
+    """Within the block, in which nothing has been trained yet, SIGTERM raises ``Stopped``."""
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        raise Stopped("stopped before the first step", "nothing had been trained", "run it again")
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class StopSignals:
