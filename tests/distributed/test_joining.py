@@ -6,6 +6,8 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,6 +19,8 @@ import grpc
 import pytest
 
 from ray_head import BIN, ray_cluster
+from runner.cli.checks import Check
+from runner.cli.ray_checks import check_clusters
 from runner.distributed.joining import CONNECT_S, WHO_ARE_YOU, check_address
 from runner.distributed.token import ACCESS, TOKEN, TOKEN_PATH
 from runner.errors import UserError
@@ -147,3 +151,28 @@ def test_a_real_cluster_is_joined_with_its_token_alone_and_by_its_own_version_al
         join("pass")
         join(AGE)
         assert "the cluster has Ray 2.0.0 on Python 3." in refused()
+
+
+ALONE = """
+from runner.config.cluster import Cluster
+from runner.distributed.ray_session import ray_session
+with ray_session(Cluster(cpus_per_worker=1)):
+    import ray
+    print(ray.get_runtime_context().gcs_address)
+"""
+
+
+@pytest.mark.slow
+def test_a_ray_left_over_on_the_machine_is_not_joined_and_asks_for_its_token(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ray_cluster(tmp_path, cpus=1) as head:
+        monkeypatch.setenv("RAY_ADDRESS", head.joined_at)
+        done = subprocess.run([sys.executable, "-c", ALONE], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert ":" in done.stdout
+        assert done.stdout.strip() != head.joined_at
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            urllib.request.urlopen(f"{head.address}/api/jobs/", timeout=10)
+        port = head.address.rpartition(":")[2]
+        assert Check("ray dashboard", "ok", f"127.0.0.1:{port} asks for a token (401)") in check_clusters()
