@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from disks import mounted
 from runner.errors import DoesNotFit, UserError
 from runner.runs import (
     Attempt,
@@ -294,13 +295,8 @@ def test_publishing_replaces_a_folder_and_recovery_leaves_it_alone(tmp_path: Pat
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 4 MiB; the test skips itself where mounting is not permitted."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "none", place], capture_output=True, check=False)
-    if mounted.returncode != 0:
-        pytest.skip("mounting a tmpfs is not permitted here")
-    yield place
-    subprocess.run(["umount", place], check=True)
+    with mounted(tmp_path / "disk", "size=4m") as disk:
+        yield disk
 
 
 def test_a_disk_that_fills_keeps_the_last_good_one_and_says_need_and_have(small_disk: Path) -> None:

@@ -1,6 +1,7 @@
 """A step that finds no memory is taken again in smaller passes, with the same loss, or ends with what to turn."""
 
 import gc
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ from runner.errors import DoesNotFit
 from runner.model.adapter import causal_lm
 from runner.plan.device import limit_memory
 from runner.runs import RunFolder
-from runner.train.assembly import Run, assemble
+from runner.train.assembly import Run, assemble, batches_of
 from runner.train.loop import begin, run_steps
+from runner.train.memory import with_smaller_passes
+from runner.train.records import rows_of
 from runner.train.state import Progress
 from runner.train.world import World
 
@@ -84,11 +87,35 @@ def test_a_validation_without_memory_is_taken_again_in_smaller_passes(tmp_path: 
     ]
 
 
-def test_a_pass_of_one_buffer_without_memory_ends_with_what_to_turn(tmp_path: Path, cache: Path) -> None:
+def test_a_pass_of_one_buffer_without_memory_ends_with_its_rows_and_what_to_turn(tmp_path: Path, cache: Path) -> None:
     hungry, recorder = begun(job(1), tmp_path, cache, CPU)
     make_hungry(hungry, recorder, most=0)
-    with pytest.raises(DoesNotFit, match=r"out of memory in step 3 .*1 buffers of data.max_length 256.*lower data.max"):
+    with pytest.raises(DoesNotFit) as raised:
         trained(hungry)
+    told = str(raised.value)
+    assert told.startswith("out of memory in step 3 (")
+    batch = batches_of(hungry).of_step(3)
+    assert f"1 buffers of data.max_length 256 in a pass, {rows_of(hungry.data.train, batch)}; lower data.max_" in told
+    first = hungry.data.train.document_ids(batch.packs[0])
+    assert first
+    assert f"rows {', '.join(first)}, " in told
+    assert raised.value.exit_code == 3
+
+
+@pytest.mark.parametrize(
+    ("strategy", "rows", "turn"),
+    [("zero2", 4, "set train.micro_batch to 2 "), ("zero3", 3, "set train.micro_batch to 1 "), ("zero2", 1, "lower ")],
+)
+def test_ranks_that_pass_together_end_with_the_key_to_turn(
+    tmp_path: Path, cache: Path, strategy: str, rows: int, turn: str
+) -> None:
+    run, _ = begun(job(rows), tmp_path, cache, CPU)
+    train = run.job.train.model_copy(update={"strategy": strategy})
+    together = replace(run, job=run.job.model_copy(update={"train": train}))
+    with pytest.raises(DoesNotFit) as raised:
+        with_smaller_passes(together, 3, "the validation after step 3", torch.OutOfMemoryError("no\nmore"))
+    assert str(raised.value).startswith(f"out of memory in the validation after step 3 (no); {rows} buffers")
+    assert raised.value.remedy.startswith(turn)
 
 
 def test_another_error_is_not_taken_for_missing_memory(tmp_path: Path, cache: Path) -> None:

@@ -4,17 +4,23 @@ Ray's own channels lose the kind of an error and retry the user's mistakes; a fi
 """
 
 import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import runner.errors
 from runner.errors import RunnerError, TrainingFailed
+from runner.runs import RunFolder
 from runner.runs.durable import write_file
 from runner.train.result import Ending, Result
 from runner.train.schedule import Measured
 
 OUTCOME_FILE = "outcome.json"
+ROOM_FILE = "outcome.room"
+ROOM_BYTES = 64 << 10
 
 
 @dataclass(frozen=True)
@@ -27,6 +33,17 @@ class Outcome:
     best: Measured | None = None
     plateau_step: int | None = None
     finished_before: bool = False
+
+
+@contextmanager
+def room_for_outcome(folder: RunFolder) -> Iterator[None]:
+    """Hold room on the disk while the block runs, so that after it the end can be told even if the disk is full."""
+    room = folder.inside(ROOM_FILE)
+    try:
+        room.write_bytes(os.urandom(ROOM_BYTES))  # what cannot be compressed takes the room on every file system
+        yield
+    finally:
+        room.unlink(missing_ok=True)
 
 
 def write_result(folder: Path, launch_id: str, result: Result) -> None:

@@ -8,19 +8,21 @@ import tempfile
 import time
 import traceback
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner.config.job import Job
-from runner.errors import Diverged, DoesNotFit, RunnerError, TrainingFailed, UserError
+from runner.errors import Diverged, RunnerError, TrainingFailed, UserError
 from runner.runs import JSON, MetricsLog, RunFolder
 from runner.runs.attempt import StaleAttempt
+from runner.runs.full_disk import full_disk, is_full_disk
 from runner.runs.metrics import Record
 
 if TYPE_CHECKING:
     from runner.train.reporter import Reporter
+    from runner.train.result import Result
     from runner.train.world import World
 
 STOP_FILE = "stop-requested"
@@ -52,7 +54,6 @@ def work(config: dict[str, Any]) -> None:
 
     from runner.distributed.outcome import read_outcome, write_error, write_result
     from runner.plan.device import limit_memory
-    from runner.train.loop import train
 
     assignment = Assignment(**config)
     folder = RunFolder(Path(assignment.folder))
@@ -64,18 +65,28 @@ def work(config: dict[str, Any]) -> None:
         limit_memory(world.device, assignment.gpu_memory_gib)
     job = Job.model_validate(assignment.job)
     try:
-        with closing(_reporter(folder, job, assignment, world.leads)) as reporter:
-            result = train(job, folder, world, reporter, cache=Path(assignment.cache))
+        result = _trained(job, folder, world, assignment)
     except StaleAttempt:
         return  # a newer attempt of the run goes on; its outcome is the one that counts
-    except (RunnerError, torch.OutOfMemoryError, *MISTAKES) as error:
+    except (RunnerError, RuntimeError, MemoryError, OSError, *MISTAKES) as error:
         told = _told(error, job, folder)
+        if told is None:
+            raise
         write_error(folder.root, assignment.launch_id, told)
         if world.size > 1 and not isinstance(error, UserError | Diverged):
             raise
         return
     if world.leads:
         write_result(folder.root, assignment.launch_id, result)
+
+
+def _trained(job: Job, folder: RunFolder, world: "World", assignment: Assignment) -> "Result":
+    from runner.distributed.outcome import room_for_outcome
+    from runner.train.loop import train
+
+    room = room_for_outcome(folder) if world.leads else nullcontext()
+    with room, closing(_reporter(folder, job, assignment, world.leads)) as reporter:
+        return train(job, folder, world, reporter, cache=Path(assignment.cache))
 
 
 def _world() -> "World":
@@ -89,18 +100,22 @@ def _world() -> "World":
     return World(context.get_world_rank(), context.get_world_size(), device)
 
 
-def _told(error: BaseException, job: Job, folder: RunFolder) -> RunnerError:
-    """``error`` as one of ours; the traceback of a programming mistake is kept in the run's folder."""
-    import torch
+def _told(error: BaseException, job: Job, folder: RunFolder) -> RunnerError | None:
+    """``error`` as one of ours, None where a fresh process may do better.
+
+    The traceback of a programming mistake is kept in the run's folder.
+    """
+    from runner.train.memory import is_out_of_memory, out_of_memory
 
     if isinstance(error, RunnerError):
         return error
-    if isinstance(error, torch.OutOfMemoryError):
-        return DoesNotFit(
-            f"the GPU ran out of memory ({str(error).splitlines()[0]})",
-            f"train.micro_batch {job.train.micro_batch}, data.max_length {job.data.max_length}",
-            "lower one of them, or set model.resident to nf4; the same command then goes on",
-        )
+    if is_out_of_memory(error):
+        where = f"train.micro_batch {job.train.micro_batch}, data.max_length {job.data.max_length}"
+        return out_of_memory("the worker", error, where, "lower one of them, or set model.resident to nf4,")
+    if isinstance(error, OSError) and is_full_disk(error):
+        return full_disk(error, folder.root)
+    if not isinstance(error, MISTAKES):
+        return None
     trace = folder.inside(TRACE_FILE)
     trace.write_text("".join(traceback.format_exception(error)))
     return TrainingFailed(f"{type(error).__name__}: {error}", f"traceback in {trace}", "please report it")

@@ -3,7 +3,6 @@
 What is inside a checkpoint is the trainer's business; here it is files.
 """
 
-import errno
 import re
 import shutil
 from collections.abc import Iterator, Mapping
@@ -15,12 +14,11 @@ from runner.errors import DoesNotFit
 from runner.runs.attempt import Attempt, StaleAttempt
 from runner.runs.durable import PARTIAL, discard, partial_name, put_in_place, sync, sync_tree
 from runner.runs.environment import package_versions
+from runner.runs.full_disk import RESERVE_BYTES, is_full_disk, mib, size
 from runner.runs.manifest import Damaged, Manifest, verified, write_manifest
 
-RESERVE_BYTES = 256 << 20
 _STEP = re.compile(r"step-(\d{6,})")
 _PARTIAL = re.compile(r"\.tmp-[0-9a-f]{32}")
-_DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NEARLY_NOTHING = 1 << 20
 
 
@@ -101,8 +99,8 @@ class CheckpointStore:
         have = shutil.disk_usage(self._root).free
         if have < need:
             raise DoesNotFit(
-                f"the disk is too small: need {_mib(need)} (2 checkpoints x {_mib(checkpoint_bytes)} + "
-                f"{_mib(RESERVE_BYTES)} reserve), have {_mib(have)}",
+                f"the disk is too small: need {mib(need)} (2 checkpoints x {mib(checkpoint_bytes)} + "
+                f"{mib(RESERVE_BYTES)} reserve), have {mib(have)}",
                 str(self._root),
                 "free space, or choose another folder with --storage",
             )
@@ -214,21 +212,12 @@ def _disk_full(error: BaseException, partial: Path, target: Path) -> DoesNotFit 
     if isinstance(error, StaleAttempt) or not isinstance(error, Exception):
         return None
     have = shutil.disk_usage(target.parent).free
-    told = isinstance(error, OSError) and error.errno in _DISK_FULL
-    if not told and "No space left" not in str(error) and have >= _NEARLY_NOTHING:
+    if not is_full_disk(error) and "No space left" not in str(error) and have >= _NEARLY_NOTHING:
         return None
-    written = _size(partial)
+    have += size(partial)
     return DoesNotFit(
-        f"the disk filled while {target.name} was saved: need more than {_mib(max(written, _size(target)))}, "
-        f"have {_mib(have + written)} (the unfinished save is removed, the last good one kept)",
+        f"the disk filled while {target.name} was saved: need more than {mib(max(have, size(target)))}, "
+        f"have {mib(have)} (the unfinished save is removed, the last good one kept)",
         str(target.parent),
         "free space and resume, or lower checkpoint.keep",
     )
-
-
-def _size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else 0
-
-
-def _mib(count: int) -> str:
-    return f"{count / (1 << 20):,.1f} MiB"

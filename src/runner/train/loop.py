@@ -19,7 +19,7 @@ from runner.train.batches import Batches, StepBatch
 from runner.train.memory import forget_failed_pass, is_out_of_memory, with_smaller_passes
 from runner.train.passes import record_passes
 from runner.train.readback import Readback
-from runner.train.records import diverged, plateau_record, step_record, tell_environment, tell_startup
+from runner.train.records import diverged, plateau_record, rows_of, step_record, tell_environment, tell_startup
 from runner.train.reporter import Reporter
 from runner.train.result import Ending, Result
 from runner.train.schedule import Measured, has_plateaued, learning_rate, shortened, warmup_steps
@@ -121,7 +121,7 @@ def _taken(run: Run, batches: Batches, step: int, *, rate: float, stop: bool) ->
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
-            run = with_smaller_passes(run, step, f"step {step}", error)
+            run = with_smaller_passes(run, step, f"step {step}", error, ids=rows_of(run.data.train, batch))
         else:
             return run, batches, batch, record
         forget_failed_pass()

@@ -11,24 +11,36 @@ from runner.errors import DoesNotFit
 from runner.train.assembly import Run
 
 
-def is_out_of_memory(error: RuntimeError) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     """Whether ``error`` says that an allocation failed; on a CPU torch has no class for it."""
-    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator: can't allocate memory" in str(error)
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "DefaultCPUAllocator: can't allocate memory" in str(error)
 
 
-def with_smaller_passes(run: Run, step: int, what: str, error: RuntimeError) -> Run:
+def out_of_memory(what: str, error: BaseException, where: str, turn: str) -> DoesNotFit:
+    """The end of a run whose ``what`` found no memory at ``where``; ``turn`` says which key to turn, and how."""
+    line = (str(error) or type(error).__name__).splitlines()[0]
+    return DoesNotFit(
+        f"out of memory in {what} ({line})",
+        where,
+        f"{turn} in a run of another --name, or free memory and run the same command to go on",
+    )
+
+
+def with_smaller_passes(run: Run, step: int, what: str, error: RuntimeError, *, ids: str = "") -> Run:
     """``run`` with half as many buffers in a pass, which is told; ``what`` has failed by ``error`` and moved nothing.
 
     The loss stays the same but for the order of sums, and for dropout, which is drawn for a pass.  Raises
-    ``DoesNotFit`` where a pass is one buffer, and under DeepSpeed, whose ranks make all passes together.
+    ``DoesNotFit``, which names ``ids``, where a pass is one buffer, and under DeepSpeed, whose ranks make all passes
+    together.
     """
     rows = run.settings.micro_batch
     if rows == 1 or run.job.train.strategy != "ddp":
-        raise DoesNotFit(
-            f"out of memory in {what} ({str(error).splitlines()[0]})",
-            f"{rows} buffers of data.max_length {run.job.data.max_length} in a pass",
-            "lower data.max_length, or set model.resident to nf4; the same command then goes on",
-        )
+        where = f"{rows} buffers of data.max_length {run.job.data.max_length} in a pass"
+        one = "lower data.max_length, or set model.resident to nf4,"
+        turn = one if rows == 1 else f"set train.micro_batch to {rows // 2}"
+        raise out_of_memory(what, error, f"{where}, {ids}" if ids else where, turn)
     fewer = rows // 2
     text = f"out of memory in {what} with {rows} buffers in a pass: taken again, and on from here, with {fewer}"
     run.reporter.record({"kind": "event", "step": step, "name": "memory", "text": text})

@@ -70,11 +70,16 @@ def tell_environment(run: Run, step: int) -> None:
         run.reporter.record({"kind": "event", "step": step, "name": "environment", "text": text})
 
 
+def rows_of(split: PackedSplit, batch: StepBatch) -> str:
+    """Some of the rows of ``batch`` by their ids, in words."""
+    ids = [name for index in batch.packs[:4] for name in split.document_ids(index)][:8]
+    return f"rows {', '.join(ids)} and others of that step"
+
+
 def diverged(split: PackedSplit, rate: float, batch: StepBatch, limit: int) -> Diverged:
     """The error that ends a run with the peak ``rate`` after ``limit`` steps in a row, the last on ``batch``."""
-    ids = [name for index in batch.packs[:4] for name in split.document_ids(index)][:8]
     return Diverged(
         f"the loss or its gradient was not finite in {limit} steps in a row, the last at step {batch.step}",
-        f"rows {', '.join(ids)} and others of that step",
+        rows_of(split, batch),
         f"lower train.learning_rate (now {rate}); no such step moved a weight",
     )

@@ -1,0 +1,112 @@
+"""What a worker makes of errors that a fresh process would meet again: told once, with what to do, and not raised."""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from disks import fill, mounted
+from finished_run import small_job
+from runner.config.job import Job
+from runner.distributed import worker
+from runner.distributed.outcome import Outcome, read_outcome
+from runner.distributed.worker import Assignment, work
+from runner.errors import DoesNotFit, RunnerError
+from runner.runs import MetricsLog, RunFolder, verified
+from runner.runs.trackers import open_trackers
+from runner.train import assembly
+from runner.train.reporter import FileReporter
+from runner.train.world import World
+
+SAVED, STEPS = 16, 32  # a checkpoint, and the end; what is recorded between them takes more than a page of memory
+
+
+@pytest.fixture(autouse=True)
+def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worker is one of one, as Ray would tell it."""
+    monkeypatch.setattr(worker, "_world", lambda: World(device=torch.device("cpu")))
+
+
+def worked(job: Job, root: Path, cache: Path) -> Outcome | RunnerError | None:
+    """What is told of the end of ``job`` as a worker trains it."""
+    root.mkdir(exist_ok=True)
+    assignment = Assignment(job.model_dump(mode="json"), str(root), str(cache), "launch", 0.0, threads=1)
+    work(asdict(assignment))
+    return read_outcome(root, "launch")
+
+
+class Meanwhile(FileReporter):
+    """Records to files, and lets something happen when the first checkpoint has been saved."""
+
+    def __init__(self, folder: RunFolder, happens: Callable[[], None]) -> None:
+        super().__init__(
+            MetricsLog(folder.metrics_file), lambda _: open_trackers((), folder), folder.inside("stop-requested")
+        )
+        self._happens = happens
+
+    def saved(self, step: int, checkpoint: Path, validation_loss: float | None) -> None:
+        super().saved(step, checkpoint, validation_loss)
+        if step == SAVED:
+            self._happens()
+
+
+@pytest.mark.parametrize(("leaving", "during"), [(0, "the disk is full"), (1 << 16, "was saved: need")])
+def test_a_disk_that_fills_is_told_once_and_the_last_checkpoint_is_kept(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, leaving: int, during: str
+) -> None:
+    """With nothing left a record of a step finds no room, with a little left the next save does not."""
+    job = small_job(train__steps=STEPS, checkpoint__every=SAVED, validation__every=STEPS)
+    monkeypatch.setattr("runner.runs.checkpoint.RESERVE_BYTES", 0)
+    with mounted(tmp_path / "disk", "size=5m") as disk:
+        monkeypatch.setattr(
+            worker, "_reporter", lambda folder, *_: Meanwhile(folder, lambda: fill(disk, leaving=leaving))
+        )
+        told = worked(job, disk / "run", cache)
+        assert isinstance(told, DoesNotFit)
+        assert told.exit_code == 3
+        assert during in str(told)
+        assert " need " in str(told)
+        assert " have " in str(told)
+        assert "\n" not in str(told)
+        assert [path.name for path in (disk / "run" / "checkpoints").iterdir()] == ["step-000016"]
+        assert verified(disk / "run" / "checkpoints" / "step-000016").step == SAVED
+        files = [path.name for path in disk.rglob("*")]
+        assert "metrics.jsonl" in files
+        assert not [name for name in files if ".tmp-" in name or name == "outcome.room"]
+
+
+def no_memory_of_torch(*_: Any) -> None:
+    torch.empty(2**50, dtype=torch.uint8)
+
+
+def no_memory_of_python(*_: Any) -> None:
+    bytearray(2**60)
+
+
+@pytest.mark.parametrize("ask", [no_memory_of_torch, no_memory_of_python])
+def test_a_base_that_finds_no_memory_on_a_cpu_is_told_once(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, ask: Callable[..., None]
+) -> None:
+    monkeypatch.setattr(assembly, "build_model", ask)
+    told = worked(small_job(track=()), tmp_path / "run", cache)
+    assert isinstance(told, DoesNotFit)
+    assert told.exit_code == 3
+    assert str(told).startswith("out of memory in the worker (")
+    assert "train.micro_batch auto, data.max_length 256" in str(told)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a peer is gone"), OSError(5, "Input/output error")])
+def test_what_a_fresh_process_may_do_better_is_raised(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(assembly, "build_model", fail)
+    with pytest.raises(type(error), match=str(error.args[-1])):
+        worked(small_job(), tmp_path / "run", cache)
+    assert read_outcome(tmp_path / "run", "launch") is None
+    assert not (tmp_path / "run" / "outcome.room").exists()
