@@ -1,6 +1,7 @@
 """The main job in small: its losses, its files, its stop and resume."""
 
 import json
+import math
 import random
 import signal
 import subprocess
@@ -20,10 +21,11 @@ from runner.model.adapter import causal_lm
 from runner.runs import JSON, MetricsLog, RunFolder, read_metrics
 from runner.runs.manifest import verified
 from runner.runs.trackers import open_trackers
-from runner.train.assembly import assemble
+from runner.train.assembly import assemble, batches_of
 from runner.train.loop import begin, run_steps, train
 from runner.train.reporter import FileReporter, SilentReporter
 from runner.train.result import Result
+from runner.train.schedule import Horizon, Measured
 from runner.train.state import Progress, read_state
 from runner.train.world import World
 
@@ -207,11 +209,44 @@ def test_a_loss_that_is_not_finite_ends_the_run_before_weights_move(cache: Path,
     parts, progress = begin(parts, Progress.fresh(job, parts.data.fingerprint))
     causal_lm(parts.model).get_decoder().norm.weight.data.fill_(float("nan"))
     before = {name: weight.clone() for name, weight in parts.optimizer.whole_weights().items()}
-    with pytest.raises(Diverged, match="3 steps in a row, the last at step 3"):
+    with pytest.raises(Diverged, match="3 steps in a row, the last at step 3") as raised:
         run_steps(parts, progress)
+    ids = parts.data.train.document_ids(batches_of(parts).of_step(3).packs[0])
+    assert ids
+    assert raised.value.where.startswith(f"rows {', '.join(ids)}, ")
+    assert raised.value.exit_code == 5
     assert before
     for name, weight in parts.optimizer.whole_weights().items():
         assert torch.equal(weight, before[name]), name
+
+
+def test_a_good_step_between_bad_ones_lets_training_go_on(cache: Path, tmp_path: Path) -> None:
+    """As many bad steps as end a run, but not in a row."""
+    last, bad, recorder = 7, (2, 3, 5, 6), Recorder()
+    job = small_job(train__micro_batch=2, train__steps=last, checkpoint__every=last, validation__every=last)
+    parts = assemble(job, RunFolder(tmp_path), World(device=torch.device("cpu")), recorder, cache=cache)
+    parts, progress = begin(parts, Progress.fresh(job, parts.data.fingerprint))
+    passes = 0
+
+    def spoil(_: object, arguments: tuple[torch.Tensor]) -> "tuple[torch.Tensor] | None":
+        nonlocal passes
+        passes += parts.model.training
+        return (arguments[0] * float("nan"),) if parts.model.training and passes in bad else None
+
+    causal_lm(parts.model).get_decoder().norm.register_forward_pre_hook(spoil)
+    progress, ending = run_steps(parts, progress)
+    assert (passes, ending, progress.non_finite) == (last, "finished", 0)
+    finite = [step for step, loss in recorder.losses().items() if math.isfinite(float(str(loss)))]
+    assert finite == [1, 4, last]
+
+
+def test_a_held_out_loss_that_is_not_finite_is_never_the_best() -> None:
+    fresh = Progress(0, Horizon(10, 12), "data")
+    for loss in (math.nan, math.inf, -math.inf):
+        assert fresh.measured(Measured(4, loss)).best is None
+        good = fresh.measured(Measured(4, 2.0)).measured(Measured(8, loss))
+        assert good.best == Measured(4, 2.0)
+        assert good.measured(Measured(12, 1.0)).best == Measured(12, 1.0)
 
 
 def test_a_plateau_brings_the_decay_forward(cache: Path, tmp_path: Path) -> None:
