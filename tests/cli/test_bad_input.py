@@ -116,6 +116,8 @@ WORDS = [
     (("train", "--cluster", "missing.yaml"), "missing.yaml does not exist"),
     (("train", "--storage", "s3://bucket/runs"), "it must be a folder"),
     (("train", "--storage", ""), "--storage: storage is"),
+    (("train", "--storage", "/proc/x"), "folder cannot be made or written to (No such file or directory); /proc/x/"),
+    (("search", "--storage", "/proc/x"), "folder cannot be made or written to (No such file or directory); /proc/x/"),
     (("train", "--name", "../x"), "the run's name is '../x'"),
     (("train", "--name", ""), "the run's name is ''"),
     (("show",), "Missing argument 'RUN'"),

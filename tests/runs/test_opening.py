@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from runner.errors import UserError
-from runner.runs import JSON, JobRecord, RunFolder, open_run, read_job, read_state
+from disks import fill, mounted
+from runner.errors import DoesNotFit, UserError
+from runner.runs import JSON, Attempt, JobRecord, RunFolder, open_run, read_job, read_state
 from runner.runs.opening import Resume, differences
 
+RESUMES: tuple[Resume, ...] = ("auto", "never")
 JOB = JobRecord({"name": "demo", "train": {"steps": 10, "learning_rate": 1e-5}, "lora": None}, "hash-of-demo")
 OTHER = JobRecord({"name": "demo", "train": {"steps": 20, "learning_rate": 1e-5}, "lora": {"rank": 4}}, "hash-of-other")
 
@@ -125,12 +127,82 @@ def test_links_that_lead_out_of_the_run_are_refused(tmp_path: Path) -> None:
         RunFolder.at(storage, "linked")
     folder = RunFolder.at(storage, "demo")
     folder.root.mkdir()
-    (folder.root / "checkpoints").symlink_to(outside)
-    with pytest.raises(UserError, match="leads out"):
-        _ = folder.checkpoints
     for parts in (("..", "other"), ("best", "..", "..", "x"), ("/etc/passwd",)):
         with pytest.raises(UserError, match="leads out"):
             folder.inside(*parts)
+
+
+PATHS = [name for name, value in vars(RunFolder).items() if isinstance(value, property) and name != "name"]
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_no_path_of_a_run_may_be_a_link_that_leads_out(tmp_path: Path, name: str) -> None:
+    assert len(PATHS) > 10
+    folder = RunFolder.at(tmp_path, "demo")
+    folder.root.mkdir()
+    path = getattr(folder, name)
+    path.symlink_to(tmp_path / "outside")
+    with pytest.raises(UserError, match="leads out of the run's folder, to "):
+        getattr(folder, name)
+
+
+@pytest.mark.parametrize("name", ["run.lock", "state.json", "job.yaml"])
+@pytest.mark.parametrize("resume", RESUMES)
+def test_a_start_writes_through_no_link(tmp_path: Path, name: str, resume: Resume) -> None:
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo" / name).symlink_to(tmp_path / "outside")
+    if resume == "auto":
+        with pytest.raises(UserError, match="leads out"):
+            start(tmp_path)
+    else:
+        assert start(tmp_path, resume="never") == ("demo-2", "new")
+    assert not (tmp_path / "outside").exists()
+
+
+def test_an_attempt_begins_through_no_link(tmp_path: Path) -> None:
+    (tmp_path / ".attempt.lock").symlink_to(tmp_path.parent / "outside")
+    with pytest.raises(UserError, match="leads out"):
+        Attempt.begin(tmp_path)
+    assert not (tmp_path.parent / "outside").exists()
+
+
+@pytest.mark.parametrize("resume", RESUMES)
+@pytest.mark.parametrize(
+    ("storage", "why"),
+    [
+        ("/proc/x", "No such file"),
+        ("/proc/version", "(Not a directory|File exists)"),
+        ("x" * 300, "File name too long"),
+    ],
+)
+def test_a_place_that_takes_no_folder_is_told_in_one_line(storage: str, why: str, resume: Resume) -> None:
+    with pytest.raises(UserError, match=rf"cannot be made or written to \({why}") as raised:
+        start(Path(storage), resume=resume)
+    assert "\n" not in str(raised.value)
+    assert raised.value.exit_code == 2
+
+
+def test_a_disk_that_takes_nothing_any_more_is_told_in_one_line(tmp_path: Path) -> None:
+    with mounted(tmp_path / "disk", "size=1m") as disk:
+        start(disk)
+        subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+        for resume in RESUMES:
+            with pytest.raises(UserError, match=r"cannot be made or written to \(Read-only file system\)"):
+                start(disk, resume=resume)
+
+
+def test_a_full_disk_is_told_with_need_and_have(tmp_path: Path) -> None:
+    with mounted(tmp_path / "disk", "size=1m") as disk:
+        with open_run(disk, "demo", job=JOB, resume="auto") as run:
+            fill(disk)
+            with pytest.raises(DoesNotFit, match=r"the disk is full .*need 256\.0 MiB .*have 0\.0 MiB"):
+                run.record("finished", step=10, steps=10)
+        for resume in RESUMES:
+            with pytest.raises(DoesNotFit, match="the disk is full") as raised:
+                start(disk, resume=resume)
+            assert "\n" not in str(raised.value)
+        (disk / "of-another-program").unlink()
+        assert start(disk) == ("demo", "resumed")
 
 
 def test_differences_name_every_key_once() -> None:

@@ -1,14 +1,18 @@
 """The search's folder: started, gone on with, refused; and the job files that are its answer."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from disks import fill, mounted
+from runner.config.cluster import Cluster
 from runner.config.load import load_job
 from runner.config.load_search import load_search
-from runner.errors import UserError
+from runner.errors import DoesNotFit, UserError
 from runner.search.best import answer_job, write_answer_job
 from runner.search.choice import best_trials
+from runner.search.driver import Request, search
 from runner.search.folder import SearchFolder, open_search
 from runner.search.journal import Journal
 from runner.search.space import space_of
@@ -77,6 +81,69 @@ def test_one_process_at_a_time_and_no_strangers(tmp_path: Path) -> None:
     (tmp_path / "other" / "small" / "letter.txt").write_text("dear")
     with pytest.raises(UserError, match=r"holds letter.txt and no search.yaml"):
         open_search(tmp_path / "other", found, resume=False)
+
+
+PATHS = [name for name, value in vars(SearchFolder).items() if isinstance(value, property)]
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_no_path_of_a_search_may_be_a_link_that_leads_out(tmp_path: Path, name: str) -> None:
+    assert len(PATHS) > 8
+    folder = SearchFolder(tmp_path / "s")
+    folder.root.mkdir()
+    getattr(folder, name).symlink_to(tmp_path / "outside")
+    with pytest.raises(UserError, match="leads out of the run's folder, to "):
+        getattr(folder, name)
+
+
+@pytest.mark.parametrize("name", ["search.yaml", "run.lock", "state.json", "job.yaml", "journal.jsonl"])
+def test_a_search_opens_nothing_through_a_link(tmp_path: Path, name: str) -> None:
+    found, outside = space(tmp_path), tmp_path / "outside"
+    with open_search(tmp_path, found, resume=False) as opened:
+        path = opened.folder.root / name
+    path.rename(outside)
+    path.symlink_to(outside)
+    before = outside.read_bytes()
+    with pytest.raises(UserError, match="leads out of the run's folder"):
+        open_search(tmp_path, found, resume=True)
+    assert outside.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["stop-requested", "error.log", "live", "ray"])
+def test_a_search_starts_nothing_that_writes_through_a_link(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr("runner.search.driver.ray_session", lambda _: pytest.fail("Ray is started"))
+    found, outside = space(tmp_path), tmp_path / "outside"
+    outside.mkdir()
+    (outside / "letter.txt").write_text("dear")
+    with open_search(tmp_path, found, resume=False) as opened:
+        (opened.folder.root / name).symlink_to(outside)
+    request = Request(found, Cluster(), tmp_path, tmp_path / "cache", resume=True)
+    with pytest.raises(UserError, match="leads out of the run's folder"):
+        search(request, follow=lambda *_: None)
+    assert (outside / "letter.txt").read_text() == "dear"
+
+
+@pytest.mark.parametrize(("storage", "why"), [("/proc/x", "No such file"), ("x" * 300, "File name too long")])
+def test_a_place_that_takes_no_folder_is_told_in_one_line(tmp_path: Path, storage: str, why: str) -> None:
+    with pytest.raises(UserError, match=rf"the search's folder cannot be made or written to \({why}") as raised:
+        open_search(Path(storage), space(tmp_path), resume=False)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_disk_that_takes_nothing_any_more_is_told_in_one_line(tmp_path: Path) -> None:
+    found = space(tmp_path)
+    with mounted(tmp_path / "disk", "size=1m") as disk:
+        with open_search(disk, found, resume=False) as opened:
+            fill(disk)
+            with pytest.raises(DoesNotFit, match="the disk is full"):
+                opened.record("finished", done=12, trials=12)
+        with pytest.raises(DoesNotFit, match="the disk is full"):
+            open_search(disk, found, resume=True)
+        subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+        with pytest.raises(UserError, match=r"cannot be made or written to \(Read-only file system\)"):
+            open_search(disk, found, resume=True)
 
 
 def test_an_answer_is_a_complete_job_that_says_where_it_came_from(tmp_path: Path) -> None:

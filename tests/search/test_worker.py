@@ -223,3 +223,21 @@ def test_a_report_without_an_error_travels(tmp_path: Path) -> None:
     report = working.advance()
     travelled = report_of(asdict(report))
     assert replace(travelled, rung=None) == replace(report, rung=None)
+
+
+@pytest.mark.parametrize(("name", "error"), [("live", None), ("error.log", LookupError("no such layer"))])
+def test_a_trial_writes_through_no_link(tmp_path: Path, name: str, error: Exception | None) -> None:
+    def behave(_: int) -> None:
+        if error is not None:
+            raise error
+
+    folder, outside = tmp_path / "s", tmp_path / "outside"
+    folder.mkdir()
+    outside.mkdir()
+    working, _ = worker(folder, behave)
+    (task,) = tasks(folder, 1)
+    working.begin(task)
+    (folder / name).symlink_to(outside if name == "live" else outside / name)
+    with pytest.raises(UserError, match="leads out of the run's folder"):
+        working.advance()
+    assert list(outside.iterdir()) == []

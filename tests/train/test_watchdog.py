@@ -1,5 +1,6 @@
 """A worker that hangs or is stopped is ended, with its stacks; one that rests or ends is left alone."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -7,9 +8,12 @@ import time
 from pathlib import Path
 
 import psutil
+import pytest
 
+from runner.errors import UserError
 from runner.runs import RunFolder
-from runner.train.watchdog import last_hang, limit_s, report_file, stacks_file
+from runner.train.watchdog import Watchdog, last_hang, limit_s, report_file, stacks_file
+from runner.train.watcher import write
 
 WORKER = """
 import sys, time
@@ -82,6 +86,21 @@ def test_a_stopped_worker_is_ended_and_its_stacks_are_not_promised(tmp_path: Pat
 def test_a_worker_whose_report_finds_no_place_is_ended_too(tmp_path: Path) -> None:
     (tmp_path / "hang-rank-0.json.tmp").mkdir()
     assert begun(tmp_path, "hangs").wait(timeout=20) == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("name", ["hang-rank-0.log", "hang-rank-0.json", "hang-rank-0.json.tmp"])
+def test_nothing_is_written_through_a_link(tmp_path: Path, name: str) -> None:
+    folder, outside = RunFolder(tmp_path / "run"), tmp_path / "outside"
+    folder.root.mkdir()
+    outside.write_text("of others")
+    (folder.root / name).symlink_to(outside)
+    if name.endswith(".tmp"):
+        write(report_file(folder, 0), {"waited_s": 1.0})
+        assert json.loads(report_file(folder, 0).read_text()) == {"waited_s": 1.0}
+    else:
+        with pytest.raises(UserError, match="leads out of the run's folder"):
+            Watchdog(folder, 0)
+    assert outside.read_text() == "of others"
 
 
 def test_a_step_may_take_five_times_the_median_and_a_minute_at_least() -> None:

@@ -52,9 +52,11 @@ def report(
 
 def write_report(folder: "RunFolder", output: Path | None = None) -> Path:
     """Write the page of the run in ``folder``; returns where it lies."""
+    from runner.report.png import plots_folder
     from runner.report.run_page import write_run_page
     from runner.runs import load_run
 
+    folder.inside(plots_folder(folder.report_file).name)  # raises where a link leads out
     page = page_of(load_run(folder.root.parent, folder.name))
     return write_run_page(_place(output, folder.report_file), page)[0]
 

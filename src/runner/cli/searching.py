@@ -35,7 +35,7 @@ class Searching:
 
     def follow(self, folder: "SearchFolder", study: "Callable[[], Study]", ended: Callable[[], bool]) -> None:
         """Show the study until ``ended()``, its last measurements included."""
-        stop_file = folder.root / STOP_FILE
+        stop_file = folder.inside(STOP_FILE)
         self._new_lines(study())  # measured by an earlier start
         over = stopping = False
         while not over:

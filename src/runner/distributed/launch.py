@@ -23,6 +23,7 @@ from runner.runs import JobRecord, OpenRun, Resume, open_run
 from runner.runs.folder import RunFolder
 from runner.runs.trackers import check_trackers
 
+RAY_FOLDER = "ray"  # what Ray Train keeps while it runs; never read
 Follow = Callable[[RunFolder, Callable[[], bool]], None]
 
 
@@ -82,11 +83,11 @@ def _fit(
     follow: Callable[[Callable[[], bool]], None],
 ) -> None:
     """Run the workers in a thread, so that this one, the main one, can answer signals."""
-    failures: list[BaseException] = []
+    trainer, failures = _trainer(assignment, cluster, resources), list[BaseException]()
 
     def fit() -> None:
         try:
-            _trainer(assignment, cluster, resources).fit()
+            trainer.fit()
         except Exception as error:  # noqa: BLE001 - Ray's errors have no common class; it is told by ``_settled``
             failures.append(error)
 
@@ -122,7 +123,7 @@ def _trainer(assignment: Assignment, cluster: Cluster, resources: Resources) -> 
         run_config=ray.train.RunConfig(
             # a name of its own for each launch: Ray restores by name, and our checkpoints are what is resumed from
             name=f"launch-{assignment.launch_id[:12]}",
-            storage_path=str(Path(assignment.folder) / "ray"),
+            storage_path=str(RunFolder(Path(assignment.folder)).inside(RAY_FOLDER)),
             failure_config=ray.train.FailureConfig(max_failures=cluster.max_failures, controller_failure_limit=2),
         ),
     )

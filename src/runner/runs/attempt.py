@@ -15,6 +15,7 @@ from uuid import uuid4
 
 from runner.errors import TrainingFailed
 from runner.runs.durable import write_json
+from runner.runs.folder import RunFolder
 
 ATTEMPT_FILE = "attempt.json"
 GUARD_FILE = ".attempt.lock"
@@ -72,7 +73,7 @@ def _newest(root: Path) -> tuple[int, str]:
 @contextmanager
 def _guard(root: Path) -> Iterator[None]:
     """Mutual exclusion over the attempt record; held for milliseconds, so a long wait is an error."""
-    descriptor = os.open(root / GUARD_FILE, os.O_RDWR | os.O_CREAT, 0o644)
+    descriptor = os.open(RunFolder(root).inside(GUARD_FILE), os.O_RDWR | os.O_CREAT, 0o644)
     try:
         deadline = time.monotonic() + GUARD_TIMEOUT_S
         while not _locked(descriptor):

@@ -1,4 +1,4 @@
-"""A disk that fills, told with what is needed and what there is.
+"""A disk that is full or takes nothing, told with what is needed and what there is.
 
 That a save which finds no room leaves nothing behind is ``checkpoint``'s.
 """
@@ -7,7 +7,7 @@ import errno
 import shutil
 from pathlib import Path
 
-from runner.errors import DoesNotFit
+from runner.errors import DoesNotFit, RunnerError, UserError
 
 RESERVE_BYTES = 256 << 20
 _CODES = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -19,14 +19,26 @@ def is_full_disk(error: BaseException) -> bool:
 
 
 def full_disk(error: OSError, root: Path) -> DoesNotFit:
-    """What to tell of ``error``, by which a write of the run in ``root`` failed."""
+    """What to tell of ``error``, by which a write into ``root``, of a run or a search, failed."""
     saved = [size(path) for path in (root / "checkpoints").glob("step-*")]
     need, name = 2 * max(saved, default=0) + RESERVE_BYTES, f": {error.filename}" if error.filename else ""
+    there = next(place for place in (root, *root.parents) if place.exists())
     return DoesNotFit(
         f"the disk is full ({error.strerror}{name}): need {mib(need)} to go on (2 checkpoints and a reserve), "
-        f"have {mib(shutil.disk_usage(root).free)}",
+        f"have {mib(shutil.disk_usage(there).free)}",
         str(root),
-        "free space and run the same command to go on from the last checkpoint",
+        "free space and run the same command to go on",
+    )
+
+
+def no_place(root: Path, error: OSError, *, kind: str = "run") -> RunnerError:
+    """What to tell where the folder of a run or a search cannot be begun or gone on with."""
+    if is_full_disk(error):
+        return full_disk(error, root)
+    return UserError(
+        f"the {kind}'s folder cannot be made or written to ({error.strerror or error})",
+        str(root),
+        "give a writable folder with --storage",
     )
 
 

@@ -39,8 +39,8 @@ class RunInUse(UserError):
 class RunLock:
     """Exclusive use of a run, from construction to ``release``; the kernel frees it when the process dies, even by -9.
 
-    ``RunInUse`` that names the holder if another process has it.  A process forked from the holder does not keep
-    the run locked.
+    ``RunInUse`` that names the holder if another process has it, ``OSError`` if it cannot be written.  A process
+    forked from the holder does not keep the run locked.
     """
 
     def __init__(self, path: Path) -> None:
@@ -55,7 +55,12 @@ class RunLock:
                 str(path.parent),
                 "wait until it ends, stop it, or start under another name with --name",
             )
-        self._write_holder(Holder(socket.gethostname(), os.getpid(), datetime.now(UTC).isoformat(timespec="seconds")))
+        try:
+            since = datetime.now(UTC).isoformat(timespec="seconds")
+            self._write_holder(Holder(socket.gethostname(), os.getpid(), since))
+        except OSError:
+            self._close()
+            raise
         _HELD.add(self)
 
     def release(self) -> None:

@@ -14,6 +14,7 @@ import yaml
 from runner.errors import UserError
 from runner.runs.durable import JSON, PARTIAL, write_file
 from runner.runs.folder import RunFolder
+from runner.runs.full_disk import no_place
 from runner.runs.lock import RunInUse, RunLock
 from runner.runs.state import RunState, State, read_state, write_state
 
@@ -44,9 +45,11 @@ class OpenRun:
 
     def record(self, state: State, *, step: int, steps: int, reason: str = "") -> None:
         """Write how far the run is, and how it ended if it did."""
-        self.state = write_state(
-            self.folder.state_file, replace(self.state, state=state, step=step, steps=steps, reason=reason)
-        )
+        changed = replace(self.state, state=state, step=step, steps=steps, reason=reason)
+        try:
+            self.state = write_state(self.folder.state_file, changed)
+        except OSError as error:
+            raise no_place(self.folder.root, error) from error
 
     def close(self) -> None:
         """Let other processes in."""
@@ -67,14 +70,21 @@ def open_run(storage: Path, name: str, *, job: JobRecord, resume: Resume) -> Ope
     ``auto`` continues an unfinished run of the same job, returns a finished one as finished, and starts a new one
     where there is none.  ``never`` starts a new one: ``name``, or else ``name-2``, ``name-3``, ...  ``must``
     continues.  Of several processes that start at once exactly one gets a folder.  ``UserError`` if another process
-    has the run, if another job stands under this name, or if there is nothing to resume though it must.
+    has the run, if another job stands under this name, if there is nothing to resume though it must, or if the
+    folder cannot be made or written to; ``DoesNotFit`` where its disk is full.
     """
-    if resume == "never":
-        return _open_new(storage, name, job)
     folder = RunFolder.at(storage, name)
+    try:
+        return _open_new(storage, name, job) if resume == "never" else _open_there(folder, job, resume=resume)
+    except OSError as error:
+        raise no_place(folder.root, error) from error
+
+
+def _open_there(folder: RunFolder, job: JobRecord, *, resume: Resume) -> OpenRun:
+    name = folder.name
     if resume == "must" and not folder.job_file.is_file():
         raise UserError(f"there is no run {name} to resume", str(folder.root), "start it with --resume auto")
-    _make(folder.root, exist_ok=True)
+    folder.root.mkdir(parents=True, exist_ok=True)
     _refuse_strangers(folder)
     lock = RunLock(folder.lock_file)
     try:
@@ -111,29 +121,16 @@ def _open_new(storage: Path, name: str, job: JobRecord) -> OpenRun:
     for candidate in _names(name):
         folder = RunFolder.at(storage, candidate)
         try:
-            _make(folder.root, exist_ok=False)
+            folder.root.mkdir(parents=True)
             lock = RunLock(folder.lock_file)
-        except (FileExistsError, RunInUse):
-            continue  # the name is taken, or another start was quicker to lock the folder just made
+        except RunInUse:
+            continue  # another start was quicker to lock the folder just made
+        except FileExistsError:
+            if not folder.root.is_dir():
+                raise
+            continue  # the name is taken
         return _begin(folder, lock, job)
     raise AssertionError("names never end")
-
-
-def _make(root: Path, *, exist_ok: bool) -> None:
-    try:
-        root.mkdir(parents=True, exist_ok=exist_ok)
-    except (PermissionError, NotADirectoryError) as error:
-        raise _no_place(root, error) from error
-    except FileExistsError as error:
-        if root.is_dir():
-            raise
-        raise _no_place(root, error) from error
-
-
-def _no_place(root: Path, error: OSError) -> UserError:
-    return UserError(
-        f"the run's folder cannot be made ({error.strerror})", str(root), "give a writable folder with --storage"
-    )
 
 
 def _names(name: str) -> Iterator[str]:

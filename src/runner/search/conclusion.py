@@ -9,6 +9,7 @@ from pathlib import Path
 
 from runner.report import Command
 from runner.report.commands import typed
+from runner.report.png import plots_folder
 from runner.runs.durable import write_file
 from runner.runs.environment import package_versions
 from runner.search.answer import Answer, answer_of, as_json
@@ -39,6 +40,7 @@ def conclude(folder: SearchFolder, space: Space, study: Study) -> Answer:
     versions = package_versions()
     facts = (", ".join(f"{name} {versions[name]}" for name in TOLD_VERSIONS if name in versions),)
     page = SearchPage(search.name, study, answer, _again(folder), next_commands(folder), facts)
+    folder.inside(plots_folder(folder.page_file).name)  # raises where a link leads out
     write_page(folder.page_file, page)
     return answer
 

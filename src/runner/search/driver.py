@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from runner.config.cluster import Cluster
-from runner.distributed.launch import with_absolute_paths
+from runner.distributed.launch import RAY_FOLDER, with_absolute_paths
 from runner.distributed.ray_session import living_nodes, nodes_here, ray_session
 from runner.distributed.shared_folder import check_seen_by_all
 from runner.distributed.signals import StopSignals
-from runner.distributed.worker import STOP_FILE
+from runner.distributed.worker import STOP_FILE, TRACE_FILE
 from runner.errors import Interrupted, RunnerError
 from runner.search.answer import Answer
 from runner.search.conclusion import conclude
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 Ending: TypeAlias = Literal["finished", "time budget", "SIGTERM", "SIGINT"]
 Follow: TypeAlias = Callable[[SearchFolder, Callable[[], Study], Callable[[], bool]], None]
-RAY_FOLDER = "ray"  # what Tune keeps while it runs; never read
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,8 @@ def search(request: Request, *, follow: Follow) -> SearchOutcome:
 
 def _searched(request: Request, opened: OpenSearch, follow: Follow) -> SearchOutcome:
     """Run everything on Ray, and write what came of it before Ray is shut down, which may fail after a signal."""
-    stop_file = opened.folder.root / STOP_FILE
+    stop_file = opened.folder.inside(STOP_FILE)
+    opened.folder.inside(TRACE_FILE)  # raises where a link leads out: better here than in a trial
     stop_file.unlink(missing_ok=True)
     _clear(opened.folder)
     cluster = request.cluster.model_copy(update={"min_workers": None})
@@ -128,7 +128,7 @@ def _run(request: Request, opened: OpenSearch, follow: Follow, signals: StopSign
 def _clear(folder: SearchFolder) -> None:
     """Remove what is only of use while trials run; a start that was killed leaves it behind."""
     for name in (RAY_FOLDER, LIVE):
-        shutil.rmtree(folder.root / name, ignore_errors=True)
+        shutil.rmtree(folder.inside(name), ignore_errors=True)
 
 
 class _Latest:

@@ -17,6 +17,7 @@ from runner.config.search import Search
 from runner.errors import UserError
 from runner.runs import RunFolder, RunLock, RunState, read_state
 from runner.runs.durable import PARTIAL, write_file
+from runner.runs.full_disk import no_place
 from runner.runs.opening import differences
 from runner.runs.state import State, write_state
 from runner.search.journal import Journal
@@ -25,54 +26,62 @@ from runner.search.space import Space
 SEARCHES = "searches"
 FREE = {"trials", "repeats", "tolerance", "concurrency", "gpus_per_trial", "time_budget_minutes", "name", "job"}
 """Keys of a search that may differ when it goes on: they change how much is tried, not what a trial is."""
-LOCK_FILE = "run.lock"
 
 
 @dataclass(frozen=True)
 class SearchFolder:
-    """Paths inside ``root``."""
+    """Paths inside ``root``, absolute; ``UserError`` for one that a symbolic link leads out."""
 
     root: Path
 
     @property
     def search_file(self) -> Path:
         """The resolved search; it names ``job.yaml`` beside it, so that it runs again from here."""
-        return self.root / "search.yaml"
+        return self.inside("search.yaml")
 
     @property
     def job_file(self) -> Path:
         """The resolved base job."""
-        return self.root / "job.yaml"
+        return self.inside("job.yaml")
 
     @property
     def journal_file(self) -> Path:
         """Everything measured."""
-        return self.root / "journal.jsonl"
+        return self.inside("journal.jsonl")
 
     @property
     def state_file(self) -> Path:
         """How far the search is and how it ended."""
-        return self.root / "state.json"
+        return self.inside("state.json")
 
     @property
     def best_file(self) -> Path:
         """The job with the lowest loss."""
-        return self.root / "best.yaml"
+        return self.inside("best.yaml")
 
     @property
     def earliest_file(self) -> Path:
         """The job that stops as early as the tolerance allows."""
-        return self.root / "earliest.yaml"
+        return self.inside("earliest.yaml")
 
     @property
     def answer_file(self) -> Path:
         """The answer as plain values."""
-        return self.root / "answer.json"
+        return self.inside("answer.json")
 
     @property
     def page_file(self) -> Path:
         """The answer as a page."""
-        return self.root / "search.html"
+        return self.inside("search.html")
+
+    @property
+    def lock_file(self) -> Path:
+        """Held by the process that works on the search."""
+        return self.inside("run.lock")
+
+    def inside(self, *parts: str) -> Path:
+        """``root`` joined with ``parts``; ``UserError`` if that leads out, by name or through a symbolic link."""
+        return RunFolder(self.root).inside(*parts)
 
 
 @dataclass
@@ -88,7 +97,10 @@ class OpenSearch:
     def record(self, state: State, *, done: int, trials: int, reason: str = "") -> None:
         """Write how many of the trials have ended, and how the search ended if it did."""
         changed = replace(self.state, state=state, step=done, steps=trials, reason=reason)
-        self.state = write_state(self.folder.state_file, changed)
+        try:
+            self.state = write_state(self.folder.state_file, changed)
+        except OSError as error:
+            raise no_place(self.folder.root, error, kind="search") from error
 
     def __enter__(self) -> "OpenSearch":
         return self
@@ -105,15 +117,23 @@ def open_search(storage: Path, space: Space, *, resume: bool) -> OpenSearch:
 
     ``resume`` goes on with what is there.  Without it a finished search of the same values is returned as finished.
     ``UserError`` if another process has it, if another search stands under the name, if it is unfinished and not to
-    be resumed, or if there is nothing to resume.
+    be resumed, if there is nothing to resume, or if the folder cannot be made or written to; ``DoesNotFit`` where its
+    disk is full.
     """
     folder = SearchFolder(RunFolder.at(storage, space.search.name).root)
+    try:
+        return _open_there(folder, space, resume=resume)
+    except OSError as error:
+        raise no_place(folder.root, error, kind="search") from error
+
+
+def _open_there(folder: SearchFolder, space: Space, *, resume: bool) -> OpenSearch:
     present = folder.search_file.is_file()
     if resume and not present:
         raise UserError(f"there is no search {space.search.name} to resume", str(folder.root), "leave out --resume")
     if not present:
         _make(folder)
-    lock = RunLock(folder.root / LOCK_FILE)
+    lock = RunLock(folder.lock_file)
     try:
         finished = present and _is_finished(folder, space, resume=resume)
         state = read_state(folder.state_file) or RunState("running", _identity(space))
@@ -127,13 +147,8 @@ def open_search(storage: Path, space: Space, *, resume: bool) -> OpenSearch:
 
 
 def _make(folder: SearchFolder) -> None:
-    try:
-        folder.root.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"the search's folder cannot be made ({error.strerror})", str(folder.root), "give another with --storage"
-        ) from error
-    ours = {LOCK_FILE, folder.state_file.name, folder.job_file.name}
+    folder.root.mkdir(parents=True, exist_ok=True)
+    ours = {folder.lock_file.name, folder.state_file.name, folder.job_file.name}
     strangers = sorted(p.name for p in folder.root.iterdir() if p.name not in ours and PARTIAL not in p.name)
     if strangers:
         raise UserError(

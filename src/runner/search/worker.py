@@ -17,7 +17,7 @@ from runner.config.job import Job
 from runner.distributed.worker import MISTAKES, TRACE_FILE
 from runner.errors import Diverged, DoesNotFit, RunnerError, Stopped
 from runner.plan import limit_memory
-from runner.runs import JSON
+from runner.runs import JSON, RunFolder
 from runner.search.course import Task
 from runner.search.records import Rung, TrialEnding
 from runner.search.waiting import AnyParked, Waiting
@@ -86,6 +86,7 @@ class TrialWorker:
 
     def __init__(self, place: Place, load: Loader, *, leads: bool = True) -> None:
         self._place, self._load, self._leads = place, load, leads
+        self._folder = RunFolder(Path(place.folder))
         self._base: AnyBase | None = None
         self._trunk: AnyTrunk | None = None
         self._waiting = Waiting()
@@ -119,7 +120,7 @@ class TrialWorker:
             return Report("end", ending="failed", why=str(error), error=parts)
         except MISTAKES as error:
             self._forget_base()
-            trace = Path(self._place.folder, TRACE_FILE)
+            trace = self._folder.inside(TRACE_FILE)
             trace.write_text("".join(traceback.format_exception(error)))
             return Report("end", ending="failed", why=f"{type(error).__name__}: {error}; traceback in {trace}")
         finally:
@@ -175,7 +176,7 @@ class TrialWorker:
 
     @property
     def _live_file(self) -> Path:
-        return Path(self._place.folder, LIVE, self._task.name)
+        return self._folder.inside(LIVE, self._task.name)
 
 
 def load_resident(job: Job, largest_rank: int, place: Place) -> AnyBase:

@@ -10,11 +10,14 @@ import torch
 
 from disks import fill, mounted
 from finished_run import small_job
+from runner.config.cluster import Cluster
 from runner.config.job import Job
 from runner.distributed import worker
+from runner.distributed.launch import _trainer
 from runner.distributed.outcome import Outcome, read_outcome
+from runner.distributed.ray_session import Resources
 from runner.distributed.worker import Assignment, work
-from runner.errors import DoesNotFit, RunnerError
+from runner.errors import DoesNotFit, RunnerError, UserError
 from runner.runs import MetricsLog, RunFolder, verified
 from runner.runs.trackers import open_trackers
 from runner.train import assembly
@@ -110,3 +113,28 @@ def test_what_a_fresh_process_may_do_better_is_raised(
         worked(small_job(), tmp_path / "run", cache)
     assert read_outcome(tmp_path / "run", "launch") is None
     assert not (tmp_path / "run" / "outcome.room").exists()
+
+
+WRITTEN = ["metrics.jsonl", "stop-requested", "outcome.room", "checkpoints", ".attempt.lock", "hang-rank-0.log"]
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_a_worker_writes_through_no_link(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr("runner.runs.checkpoint.RESERVE_BYTES", 0)
+    root, outside = tmp_path / "run", tmp_path / "outside"
+    root.mkdir()
+    (root / name).symlink_to(outside)
+    told = worked(small_job(train__steps=1, checkpoint__every=1), root, cache)
+    assert isinstance(told, UserError)
+    assert str(told).startswith(f"{root / name} leads out of the run's folder, to {outside}")
+    assert not outside.exists()
+
+
+def test_ray_keeps_what_it_keeps_through_no_link(tmp_path: Path) -> None:
+    (tmp_path / "ray").symlink_to(tmp_path.parent / "outside")
+    assignment = Assignment({}, str(tmp_path), "", "launch", 0.0, threads=1)
+    resources = Resources(workers=1, cpus_per_worker=1, gpus_per_worker=0)
+    with pytest.raises(UserError, match="leads out of the run's folder"):
+        _trainer(assignment, Cluster(), resources)
