@@ -1,5 +1,7 @@
 """What a user can get wrong on the command line and in a job file: one line, the exit code, no traceback."""
 
+import json
+import shutil
 import subprocess
 import sys
 import time
@@ -145,21 +147,63 @@ def test_wrong_words_are_one_line_and_exit_2(
     assert list(tmp_path.iterdir()) == []
 
 
+NOT_OF_THE_MODEL = [
+    (
+        "-o data.max_length=4096 -o train.tokens_per_step=8192",
+        "data.max_length is 4096 and the model has 2048 positions; "
+        "data.max_length / model.id builtin:tiny-starcoder2; lower data.max_length to at most 2048",
+    ),
+    (
+        "-o lora.targets=[q_proj,c_projj]",
+        "lora.targets names c_projj, which is no linear layer of this model; "
+        "its layers are c_fc, c_proj, k_proj, o_proj, q_proj, v_proj; did you mean c_proj?",
+    ),
+    (
+        "-o model.id=FEW_ROWS",
+        "its tokenizer has 1,280 tokens and its embedding 1,000 rows; model.id FEW_ROWS; "
+        "use the tokenizer that belongs to the model",
+    ),
+    (
+        "-o model.id=PICKLED",
+        "no safetensors weights were found; PICKLED; "
+        "bring them with `runner fetch`; pickled weights (.bin) are never loaded",
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def wrong_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Folders with copies of the embedded model: fewer rows than tokens, and pickled weights."""
+    folders = {}
+    for name, weights, rows in (("FEW_ROWS", "model.safetensors", 1000), ("PICKLED", "pytorch_model.bin", 1280)):
+        folder = tmp_path_factory.mktemp(name.lower())
+        shutil.copytree("src/runner/model/tiny", folder, dirs_exist_ok=True)
+        (folder / "model.safetensors").rename(folder / weights)
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps({**config, "vocab_size": rows}))
+        folders[name] = str(folder)
+    return folders
+
+
+@pytest.mark.parametrize(("overrides", "told"), NOT_OF_THE_MODEL, ids=[words for words, _ in NOT_OF_THE_MODEL])
 @pytest.mark.parametrize("words", ["train", "train --dry-run", "train --cluster CLUSTER", "plan", "plan --no-measure"])
-def test_buffers_longer_than_the_model_takes_are_refused_before_anything_starts(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str
+def test_what_the_model_does_not_take_is_refused_before_anything_starts(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    wrong_models: dict[str, str],
+    words: str,
+    overrides: str,
+    told: str,
 ) -> None:
     cluster = tmp_path / "elsewhere.yaml"
     cluster.write_text("address: head:6379\n")
     monkeypatch.setattr("runner.distributed.launch", lambda *_, **__: pytest.fail("launched"))
-    monkeypatch.setattr("runner.cli.ready.CACHE", tmp_path / "cache")
-    too_long = ["-o", "data.max_length=4096", "-o", "train.tokens_per_step=8192"]
-    code, said = ended(capsys, *words.replace("CLUSTER", str(cluster)).split(), *too_long)
-    assert code == 2
-    assert said == (
-        "error: data.max_length is 4096 and the model has 2048 positions; "
-        "data.max_length / model.id builtin:tiny-starcoder2; lower data.max_length to at most 2048\n"
-    )
+    monkeypatch.setattr("runner.data.prepare", lambda *_, **__: pytest.fail("data were prepared"))
+    for name, folder in wrong_models.items():
+        overrides, told = overrides.replace(name, folder), told.replace(name, folder)
+    code, said = ended(capsys, *words.replace("CLUSTER", str(cluster)).split(), *overrides.split())
+    assert (code, said) == (2, f"error: {told}\n")
     assert list(tmp_path.iterdir()) == [cluster]
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, GPT2Config
 
 from conftest import starcoder2_3b, tiny_starcoder2
 from runner.config.job import Lora
@@ -29,6 +29,13 @@ def test_all_linear_names_the_six_layers_of_starcoder2() -> None:
 def test_a_target_that_is_no_layer_is_refused_with_those_that_are() -> None:
     with pytest.raises(UserError, match=r"names c_projj.*c_fc, c_proj, k_proj.*did you mean c_proj\?"):
         resolve_targets(tiny_starcoder2(), Lora(targets=("q_proj", "c_projj")))
+
+
+def test_a_model_without_linear_layers_is_refused() -> None:
+    with torch.device("meta"):
+        base = AutoModelForCausalLM.from_config(GPT2Config(n_layer=1))  # its layers are of a kind of their own
+    with pytest.raises(UserError, match="the model has no linear layers to adapt"):
+        resolve_targets(base, Lora())
 
 
 def test_a_fresh_adapter_changes_nothing() -> None:

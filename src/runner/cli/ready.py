@@ -25,9 +25,9 @@ def prepared_data(job: "Job") -> "tuple[Encoder, PreparedData]":
 
 
 def data_to_train_on(job: "Job") -> "tuple[Encoder, PreparedData]":
-    """``prepared_data``; but ``UserError``, before anything is tokenised, for rows longer than the model takes."""
+    """``prepared_data``; but ``UserError``, before anything is tokenised, for what the model does not go with."""
     reach_model(job.model)
-    _check_length(job)
+    _check_model(job)
     return _prepared(job)
 
 
@@ -36,13 +36,19 @@ def check_for_elsewhere(job: "Job") -> None:
     from runner.model.source import EMBEDDED
 
     if job.model.id in EMBEDDED or Path(job.model.id).expanduser().is_dir():
-        _check_length(job)
+        _check_model(job)
 
 
-def _check_length(job: "Job") -> None:
-    from runner.plan import check_positions, read_positions
+def _check_model(job: "Job") -> None:
+    """``UserError`` for weights that are not read, targets, lengths and a tokenizer that the model does not take."""
+    from runner.model.base import check_vocabulary, check_weights, load_config
+    from runner.model.tokenizer import load_encoder
+    from runner.plan import check_positions, read_geometry
 
-    check_positions(job, read_positions(job.model))
+    check_weights(job.model)
+    geometry = read_geometry(job)  # which looks for the targets
+    check_positions(job, geometry.positions)
+    check_vocabulary(load_config(job.model), load_encoder(job.model).vocabulary, job.model.id)
 
 
 def _prepared(job: "Job") -> "tuple[Encoder, PreparedData]":

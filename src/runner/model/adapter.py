@@ -46,8 +46,13 @@ def add_adapter(base: nn.Module, lora: Lora, *, dtype: torch.dtype, seed: int) -
 
 
 def resolve_targets(base: nn.Module, lora: Lora) -> tuple[str, ...]:
-    """The last part of the name of every layer to adapt, sorted; each one matches a linear layer."""
+    """The last part of the name of every layer to adapt, sorted; each one matches a linear layer.
+
+    Raises ``UserError`` for a target that matches none, and for a model that has none at all.
+    """
     present = sorted({name.rsplit(".", 1)[-1] for name, _ in frozen_linears(base)})
+    if not present:
+        raise UserError("the model has no linear layers to adapt", f"lora.targets {lora.targets}", "take another model")
     if lora.targets == "all-linear":
         return tuple(present)
     for target in lora.targets:

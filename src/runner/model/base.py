@@ -3,6 +3,7 @@
 The adapter on top is in ``adapter``; where the weights lie is in ``source``.
 """
 
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -12,7 +13,7 @@ from runner.config.job import Model
 from runner.errors import UserError
 from runner.model.attention import PACKED, attention_for, register_packed_attention
 from runner.model.nf4 import round_to_nf4
-from runner.model.source import locate
+from runner.model.source import locate, not_loaded, weight_files
 
 Residency = Literal["dequantized", "nf4"]
 
@@ -29,18 +30,24 @@ def load_config(model: Model) -> Any:
 
     transformers_logging.set_verbosity_error()  # it warns of token ids of configurations that nobody asked for
     try:
-        config = AutoConfig.from_pretrained(locate(model.id), revision=model.revision)
+        config = AutoConfig.from_pretrained(locate(model.id), revision=model.revision, trust_remote_code=False)
     except (OSError, ValueError) as error:
-        raise UserError(
-            f"no model configuration could be loaded ({str(error).splitlines()[0]})",
-            f"model.id {model.id}",
-            "check the id, or run `runner fetch` on a connected machine",
-        ) from error
+        remedy = "check the id, or run `runner fetch` on a connected machine"
+        raise not_loaded(error, "no model configuration could be loaded", model.id, remedy) from error
     for key in vars(config):
         if key.endswith(("dropout", "pdrop")) and isinstance(getattr(config, key), int | float):
             setattr(config, key, model.dropout)
     config.use_cache = False
     return config
+
+
+def load_skeleton(config: Any, model_id: str) -> nn.Module:
+    """The causal language model of ``config`` on torch's ``meta`` device: every name and shape, no memory.
+
+    Raises ``UserError`` when transformers knows no such model.
+    """
+    with torch.device("meta"):
+        return _from_config(config, model_id)
 
 
 def load_base(model: Model, device: torch.device, *, residency: Residency, seed: int) -> nn.Module:
@@ -58,12 +65,21 @@ def load_base(model: Model, device: torch.device, *, residency: Residency, seed:
     if attention == PACKED:
         register_packed_attention()
     if model.weights == "random":
-        base = _random_base(config, attention, seed).to(device=device, dtype=dtype)
+        torch.manual_seed(seed)
+        base = _from_config(config, model.id, dtype=torch.float32, attn_implementation=attention)
+        base = base.to(device=device, dtype=dtype)
     else:
         base = _pretrained_base(model, config, _loading(model, device, dtype, attention, residency))
     if model.quantization == "nf4" and residency == "dequantized":
         round_to_nf4(base)
     return base.requires_grad_(requires_grad=False)
+
+
+def check_weights(model: Model) -> None:
+    """Raise ``UserError`` when weights are wanted of a folder without whole safetensors; of the hub nothing is told."""
+    located = Path(locate(model.id))
+    if model.weights == "pretrained" and located.is_dir():
+        weight_files(located)
 
 
 def check_vocabulary(config: Any, tokens: int, model_id: str) -> None:
@@ -76,11 +92,15 @@ def check_vocabulary(config: Any, tokens: int, model_id: str) -> None:
         )
 
 
-def _random_base(config: Any, attention: str, seed: int) -> nn.Module:
+def _from_config(config: Any, model_id: str, **options: Any) -> nn.Module:
     from transformers import AutoModelForCausalLM
 
-    torch.manual_seed(seed)
-    base: nn.Module = AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation=attention)
+    try:
+        base: nn.Module = AutoModelForCausalLM.from_config(config, trust_remote_code=False, **options)
+    except ValueError as error:
+        raise not_loaded(
+            error, "it is no causal language model", model_id, "take one that transformers knows"
+        ) from error
     return base
 
 
@@ -114,12 +134,10 @@ def _loading(
 def _pretrained_base(model: Model, config: Any, options: dict[str, Any]) -> nn.Module:
     from transformers import AutoModelForCausalLM
 
+    check_weights(model)
     try:
         base: nn.Module = AutoModelForCausalLM.from_pretrained(locate(model.id), config=config, **options)
     except (OSError, ValueError) as error:
-        raise UserError(
-            f"its weights could not be loaded ({str(error).splitlines()[0]})",
-            f"model.id {model.id}",
-            "only safetensors are read; run `runner fetch` on a connected machine",
-        ) from error
+        remedy = "only safetensors are read; run `runner fetch` on a connected machine"
+        raise not_loaded(error, "its weights could not be loaded", model.id, remedy) from error
     return base

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import partial
 from math import prod
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,12 +18,11 @@ from torch import Tensor, nn
 from runner.config.job import Model
 from runner.errors import UserError
 from runner.model.adapter import WEIGHTS_FILE
-from runner.model.base import compute_dtype, load_base
+from runner.model.base import compute_dtype, load_base, load_config, load_skeleton
 from runner.model.nf4 import frozen_linears, nf4_rounded
-from runner.model.source import locate
+from runner.model.source import INDEX_FILE, ONE_FILE, locate, weight_files
 
 SHARD_BYTES = 4 << 30  # of one file; a file's tensors are in memory together
-ONE_FILE, INDEX_FILE = "model.safetensors", "model.safetensors.index.json"
 CONFIG_FILE = "config.json"
 READABLE = 0o644  # safetensors makes files for their owner alone, and servers run as somebody else
 BESIDE = (
@@ -86,7 +84,7 @@ def merged_tensors(recipe: Recipe) -> Tensors:
 
     Raises ``UserError`` when the adapter does not fit the base, or the base's files name their tensors otherwise.
     """
-    skeleton = _skeleton(recipe.base)
+    skeleton = load_skeleton(load_config(recipe.base), recipe.base.id)
     source = _weights_of(recipe)
     own = {name for name, _ in skeleton.named_parameters()}  # a tied parameter stands here once
     tied = set(skeleton.state_dict()) - own - {name for name, _ in skeleton.named_buffers()}
@@ -218,13 +216,6 @@ def _updated(weight: Tensor, update: Update, name: str) -> Tensor:
     return weight + update.scale * (b @ a)
 
 
-def _skeleton(base: Model) -> Any:
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(locate(base.id), revision=base.revision))
-
-
 def _weights_of(recipe: Recipe) -> Tensors:
     if recipe.has_adapter and recipe.base.weights == "random":
         plain = recipe.base.model_copy(update={"quantization": "none"})
@@ -238,10 +229,9 @@ def _stored_tensors(folder: Path) -> Tensors:
     """The tensors of the safetensors files of a model in ``folder``."""
     from safetensors import safe_open
 
-    files = _weight_files(folder)
     place: dict[str, Path] = {}
     shapes: dict[str, tuple[int, ...]] = {}
-    for file in files:
+    for file in weight_files(folder):
         with safe_open(file, framework="pt") as opened:
             for name in opened.keys():  # noqa: SIM118 (it is no mapping)
                 place[name] = file
@@ -253,15 +243,6 @@ def _stored_tensors(folder: Path) -> Tensors:
             return tensor
 
     return Tensors(shapes, read)
-
-
-def _weight_files(folder: Path) -> list[Path]:
-    """What the index names; a folder can hold the same weights a second time in another form."""
-    if (folder / INDEX_FILE).is_file():
-        return sorted({folder / file for file in json.loads((folder / INDEX_FILE).read_text())["weight_map"].values()})
-    if (folder / ONE_FILE).is_file():
-        return [folder / ONE_FILE]
-    raise UserError("no safetensors weights were found", str(folder), "run `runner fetch` with the run's job.yaml")
 
 
 def _shards(shapes: Mapping[str, tuple[int, ...]], dtype: torch.dtype, shard_bytes: int) -> dict[str, list[str]]:

@@ -1,13 +1,15 @@
-"""Where a base model comes from: the embedded one, a folder, or the hub.
+"""Where a base model comes from: the embedded one, a folder, or the hub; and what of it is never read.
 
 Loading weights is in ``base``; bringing them into the cache beforehand is ``runner fetch``.
 """
 
+import json
 from pathlib import Path
 
 from runner.errors import UserError
 
 EMBEDDED = {"builtin:tiny-starcoder2": Path(__file__).parent / "tiny"}
+ONE_FILE, INDEX_FILE = "model.safetensors", "model.safetensors.index.json"
 
 
 def locate(model_id: str) -> str:
@@ -23,3 +25,37 @@ def locate(model_id: str) -> str:
     if model_id.startswith(("/", "./", "../", "~")) and not path.is_dir():
         raise UserError(f"model.id is {model_id}, and no such folder exists", "", "check the path")
     return str(path) if path.is_dir() else model_id
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of the model in ``folder`` that transformers would load; none is opened.
+
+    Raises ``UserError`` when there are none, when one is missing, and when the index names another kind of file:
+    pickles can run code and are never read.
+    """
+    if (folder / ONE_FILE).is_file():
+        return [folder / ONE_FILE]
+    if not (folder / INDEX_FILE).is_file():
+        remedy = "bring them with `runner fetch`; pickled weights (.bin) are never loaded"
+        raise UserError("no safetensors weights were found", str(folder), remedy)
+    try:
+        named = sorted({str(name) for name in json.loads((folder / INDEX_FILE).read_text())["weight_map"].values()})
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{INDEX_FILE} cannot be read", str(folder), "bring the model there once more") from error
+    for name in named:
+        if not name.endswith(".safetensors"):
+            raise UserError(f"{INDEX_FILE} names {name}", str(folder), "only safetensors are read, never pickles")
+        if not (folder / name).is_file():
+            raise UserError(f"{INDEX_FILE} names {name}, which is missing", str(folder), "bring the model there whole")
+    return [folder / name for name in named]
+
+
+def not_loaded(error: Exception, what: str, model_id: str, remedy: str) -> UserError:
+    """What transformers refused, in one line; code that a model brings is never run."""
+    if "trust_remote_code" in str(error):
+        return UserError(
+            f"{what}: it needs Python code of its own, which is never run",
+            f"model.id {model_id}",
+            "take a model that transformers knows",
+        )
+    return UserError(f"{what} ({str(error).splitlines()[0]})", f"model.id {model_id}", remedy)

@@ -12,7 +12,7 @@ from typing import Any
 
 from runner.config.job import Model
 from runner.errors import UserError
-from runner.model.source import locate
+from runner.model.source import locate, not_loaded
 
 FIM_PAD = "<fim_pad>"  # StarCoder2 has no padding token of its own; this one never stands in a document
 
@@ -59,13 +59,12 @@ def load_encoder(model: Model) -> Encoder:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            tokenizer = AutoTokenizer.from_pretrained(locate(model.id), revision=model.revision)
+            tokenizer = AutoTokenizer.from_pretrained(
+                locate(model.id), revision=model.revision, trust_remote_code=False
+            )
     except (OSError, ValueError) as error:
-        raise UserError(
-            f"no tokenizer could be loaded ({str(error).splitlines()[0]})",
-            where,
-            "check the id, or run `runner fetch` on a connected machine",
-        ) from error
+        remedy = "check the id, or run `runner fetch` on a connected machine"
+        raise not_loaded(error, "no tokenizer could be loaded", model.id, remedy) from error
     if not getattr(tokenizer, "is_fast", False):
         raise UserError("its tokenizer has no fast implementation", where, "use a model that ships tokenizer.json")
     if tokenizer.eos_token_id is None:

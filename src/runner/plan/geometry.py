@@ -10,7 +10,7 @@ import torch
 
 from runner.config.job import Job, Model
 from runner.model.adapter import resolve_targets
-from runner.model.base import load_config
+from runner.model.base import load_config, load_skeleton
 from runner.model.fused import why_not_written_for
 from runner.model.nf4 import frozen_linears
 
@@ -38,12 +38,9 @@ class Geometry:
 
 
 def read_geometry(job: Job) -> Geometry:
-    """The sizes of the model of ``job`` with its adapter."""
-    from transformers import AutoModelForCausalLM
-
+    """The sizes of the model of ``job`` with its adapter; ``UserError`` for a target that matches no linear layer."""
     config: Any = load_config(job.model)
-    with torch.device("meta"):
-        skeleton = AutoModelForCausalLM.from_config(config)
+    skeleton = load_skeleton(config, job.model.id)
     linears = list(frozen_linears(skeleton))
     linear = sum(module.weight.numel() for _, module in linears)
     total = sum(parameter.numel() for parameter in skeleton.parameters())
