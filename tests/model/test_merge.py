@@ -22,6 +22,7 @@ from runner.errors import UserError
 from runner.model.adapter import add_adapter, save_adapter
 from runner.model.base import load_base
 from runner.model.merge import Recipe, fill, merged_bytes, write_merged
+from runner.model.source import INDEX_FILE
 from runner.train.weights import FlatWeights
 
 CPU = torch.device("cpu")
@@ -173,7 +174,6 @@ import sys
 from runner.config.job import Model
 from runner.errors import UserError
 from runner.model.merge import base_folder
-from runner.model.source import INDEX_FILE
 for name in sys.argv[2:]:
     try:
         folder = base_folder(Model(id=f"some/{name}", revision=sys.argv[1]), weights=False)
