@@ -34,11 +34,11 @@ def save(root: Path, attempt: Attempt, step: int) -> None:
 
 
 class Killer:
-    """Counts operations under ``root`` and kills this process just before number ``fatal``."""
+    """Counts operations under ``root`` and kills this process just before number ``fatal``, or stops it."""
 
-    def __init__(self, root: Path, fatal: int) -> None:
+    def __init__(self, root: Path, fatal: int, signal_: signal.Signals = signal.SIGKILL) -> None:
         self._root = str(root)
-        self._fatal = fatal
+        self._fatal, self._signal = fatal, signal_
         self._count = 0
 
     def watch(self) -> None:
@@ -61,7 +61,7 @@ class Killer:
     def _step(self) -> None:
         self._count += 1
         if self._count == self._fatal:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), self._signal)
 
 
 def main(root: Path, *, swap: bool) -> None:
