@@ -11,6 +11,9 @@ from runner.config.job import Job
 from runner.data import PreparedData
 from runner.evaluation.passes import PassCount, count_passes
 from runner.evaluation.results import Arm
+from runner.evaluation.sandbox import sandbox_works
+from runner.evaluation.sandbox.bubblewrap import INSTALL
+from runner.model.source import EMBEDDED
 from runner.model.tokenizer import Encoder
 from runner.runs import JSON
 from runner.train.reporter import Reporter
@@ -33,10 +36,16 @@ def record_passes(
     """Record how many of the ``counted_questions`` are solved now, on rank 0.
 
     Before the first step also in the base's own format, a comment to continue with code, so that what tuning
-    adds is not the format alone.
+    adds is not the format alone.  Where there is no sandbox nothing is counted, and that is told: only what the
+    embedded model writes, which knows nothing but these questions' code, may run in plain processes.
     """
     ids = counted_questions(data, job)
     if not ids or not world.leads:
+        return
+    if job.model.id not in EMBEDDED and (reason := sandbox_works()) is not None:
+        why = f"what the model writes may not run without a sandbox, and {reason}; {INSTALL}"
+        text = f"solved questions are not counted: {why}"
+        reporter.record({"kind": "event", "step": step, "name": "passes", "text": text})
         return
     for prompt, arm in (AFTER if step else BEFORE).items():
         counted = count_passes(model, encoder, ids, max_new_tokens=job.evaluation.max_new_tokens, arm=arm)
