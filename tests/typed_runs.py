@@ -24,11 +24,13 @@ SMALL = {
 }
 
 
-def train(storage: Path, home: Path, *options: str, own_group: bool = False) -> "subprocess.Popen[str]":
+def train(
+    storage: Path, home: Path, *options: str, own_group: bool = False, **environment: str
+) -> "subprocess.Popen[str]":
     """``runner train`` of the small job, with ``options`` after it."""
     overrides = [word for key, value in SMALL.items() for word in ("-o", f"{key}={value}")]
     words = ["train", *overrides, "--storage", str(storage), *options]
-    return start(home, *words, own_group=own_group, OMP_NUM_THREADS="1")
+    return start(home, *words, own_group=own_group, OMP_NUM_THREADS="1", **environment)
 
 
 def losses(run: Path) -> dict[int, float]:

@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -11,7 +12,11 @@ from typing import Any
 
 import psutil
 import pytest
-from ray_faults import PATIENCE_S, WORKER, await_new_step, finish, pause, reached, same, spread, started
+from ray_faults import PATIENCE_S, STEPS, WORKER, await_new_step, finish, pause, reached, same, spread, started
+
+from processes import end
+from ray_head import BIN
+from runner.runs import RunFolder, read_state
 
 LOSSES_A_RUN = 2
 
@@ -82,3 +87,33 @@ def test_a_run_whose_node_is_lost_goes_on_elsewhere_with_the_same_bits(
                 f"weights of one left alone to the bit; from the loss to the next new step {spread(seconds)}"
             )
     assert identical == runs
+
+
+@pytest.mark.long
+def test_a_run_whose_node_is_drained_saves_and_goes_on_elsewhere(cluster: Any, home: Path, tmp_path: Path) -> None:
+    storage, whole, address = tmp_path / "runs", tmp_path / "whole", ("--address", cluster.address)
+    finish(started(whole, home, *address))
+    process = started(storage, home, *address)
+    await_new_step(storage, process, 5)
+    leaving = node_that_trains(cluster)
+    asked = time.monotonic()
+    words = ["drain-node", "--address", cluster.address, "--node-id", leaving.node_id]
+    words += [
+        "--reason",
+        "DRAIN_NODE_REASON_PREEMPTION",
+        "--reason-message",
+        "spot",
+        "--deadline-remaining-seconds",
+        "60",
+    ]
+    subprocess.run([BIN / "ray", *words], check=True, capture_output=True)
+    assert "everything is saved" in end(process, 75)
+    assert time.monotonic() - asked < 30
+    done = reached(storage)
+    assert done < STEPS
+    state = read_state(RunFolder(storage / "demo").state_file)
+    assert state is not None
+    assert (state.state, state.step, state.reason) == ("stopped", done, "a machine is taken away")
+    cluster.add_node(num_cpus=1)
+    finish(started(storage, home, *address))
+    assert same(storage, whole)

@@ -1,13 +1,18 @@
 """`runner train` as a user types it, through Ray Train: started, stopped, killed, gone on with, on two workers."""
 
+import os
 import random
 import signal
+import stat
+import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
-from processes import end, kill_driver, wait_for, workers_of
+from processes import ORPHAN_S, end, kill_driver, wait_for, workers_of
 from runner.runs import read_metrics
 from typed_runs import STEPS, losses, train, weights
 
@@ -16,12 +21,77 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory, home: Path) -> Path:
-    """An uninterrupted run on one worker."""
+    """An uninterrupted run on one worker, of a user whose token anyone could read and who wants none."""
     storage = tmp_path_factory.mktemp("whole")
-    output = end(train(storage, home), 0)
+    token = home / ".ray" / "auth_token"
+    token.parent.mkdir()
+    token.write_text("0123456789abcdef" * 4)
+    token.chmod(0o644)
+    process = train(storage, home, **{"RAY_AUTH_MODE": "disabled", **CANARIES})  # type: ignore[arg-type]  # all are text
+    seen = access_of_ray(process)
+    output = end(process, 0)
+    assert seen == {"token"}
+    assert stat.S_IMODE(token.stat().st_mode) == 0o600
     assert "finished at step 30 of 30" in output
     assert len(losses(storage / "demo")) == STEPS
     return storage / "demo"
+
+
+CANARIES = {
+    name: f"canary-{number}-that-must-not-be-kept"
+    for number, name in enumerate(("HF_TOKEN", "WANDB_API_KEY", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN"))
+}
+
+
+def access_of_ray(process: "subprocess.Popen[str]") -> set[str | None]:
+    """How the Ray under ``process`` lets anyone in; no command line under it tells a secret."""
+    found: set[str | None] = set()
+
+    def looked() -> bool:
+        with suppress(psutil.NoSuchProcess):
+            for member in psutil.Process(process.pid).children(recursive=True):
+                words = " ".join(member.cmdline())
+                assert "canary-" not in words
+                if "gcs_server" in words:
+                    found.add(member.environ().get("RAY_AUTH_MODE"))
+        return bool(found)
+
+    wait_for(looked, process)
+    return found
+
+
+def test_no_secret_of_the_environment_is_kept(whole: Path, home: Path) -> None:
+    """Neither in the run nor in the home folder."""
+    kept = [path for root in (whole.parent, home) for path in root.rglob("*") if path.is_file()]
+    assert len(kept) > 20
+    assert not [path for path in kept if b"canary-" in path.read_bytes()]
+
+
+def test_ctrl_c_saves_and_twice_ends_at_once_and_nothing_is_lost(whole: Path, home: Path, tmp_path: Path) -> None:
+    run = tmp_path / "demo"
+    process = train(tmp_path, home, own_group=True)
+    wait_for(lambda: len(losses(run)) >= 7, process)
+    os.killpg(process.pid, signal.SIGINT)
+    assert "everything is saved" in end(process, 130)
+    done = max(losses(run))
+    assert done < STEPS - 5
+    process = train(tmp_path, home, own_group=True)
+    wait_for(lambda: len(losses(run)) > done + 2, process)
+    (worker,) = workers_of(process, "TrainWorker")
+    worker.suspend()  # it cannot save, so that the first is waited for
+    os.killpg(process.pid, signal.SIGINT)
+    time.sleep(1.0)
+    assert process.poll() is None
+    asked = time.monotonic()
+    os.killpg(process.pid, signal.SIGINT)
+    assert "ended at once" in end(process, 130)
+    assert time.monotonic() - asked < 15
+    worker.resume()
+    _, alive = psutil.wait_procs([worker], timeout=ORPHAN_S)
+    assert not alive, "the worker outlived the command"
+    end(train(tmp_path, home), 0)
+    assert losses(run) == losses(whole)
+    assert weights(run) == weights(whole)
 
 
 def test_a_finished_run_typed_again_trains_nothing(whole: Path, home: Path) -> None:

@@ -4,6 +4,7 @@ Each command is in a module of its own and imports what is heavy only when it is
 """
 
 import io
+import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -98,7 +99,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
             stream.reconfigure(errors="replace")  # a terminal that cannot show a sign is no reason to fail
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
-    sys.exit(_run([word for word in words if word != "--debug"], debug=debug))
+    code = _run([word for word in words if word != "--debug"], debug=debug)
+    if code in (INTERRUPTED, Stopped.exit_code):
+        from runner.distributed.ray_session import is_at_work
+
+        if is_at_work():
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+    sys.exit(code)
 
 
 def _run(words: list[str], *, debug: bool) -> int:

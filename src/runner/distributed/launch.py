@@ -14,7 +14,7 @@ from runner.config.cluster import Cluster
 from runner.config.job import Job
 from runner.config.load import job_hash
 from runner.distributed.outcome import Outcome, read_outcome
-from runner.distributed.ray_session import Resources, living_nodes, ray_session
+from runner.distributed.ray_session import RAY_THREAD, Resources, living_nodes, ray_session
 from runner.distributed.shared_folder import check_seen_by_all
 from runner.distributed.signals import StopSignals
 from runner.distributed.worker import STOP_FILE, Assignment, work
@@ -24,6 +24,7 @@ from runner.runs.folder import RunFolder
 from runner.runs.trackers import check_trackers
 
 RAY_FOLDER = "ray"  # what Ray Train keeps while it runs; never read
+DRAINED = "a machine is taken away"
 Follow = Callable[[RunFolder, Callable[[], bool]], None]
 
 
@@ -91,7 +92,7 @@ def _fit(
         except Exception as error:  # noqa: BLE001 - Ray's errors have no common class; it is told by ``_settled``
             failures.append(error)
 
-    trained = threading.Thread(target=fit, name="ray-train", daemon=True)
+    trained = threading.Thread(target=fit, name=RAY_THREAD, daemon=True)
     trained.start()
     shown = threading.Thread(target=follow, args=(lambda: not trained.is_alive(),), name="progress", daemon=True)
     shown.start()
@@ -141,7 +142,7 @@ def _settled(run: OpenRun, job: Job, assignment: Assignment, signals: StopSignal
     if outcome.ending != "stopped":
         run.record("finished", step=outcome.step, steps=steps, reason=outcome.ending)
         return outcome
-    run.record("stopped", step=outcome.step, steps=steps, reason=signals.name or "asked to stop")
+    run.record("stopped", step=outcome.step, steps=steps, reason=signals.name or DRAINED)
     kind = Interrupted if signals.name == "SIGINT" else Stopped
     raise kind(
         f"stopped after step {outcome.step:,}, everything is saved", str(run.folder.root), "run it again to go on"

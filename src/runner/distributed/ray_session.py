@@ -5,6 +5,7 @@ A Ray that happens to run on the machine is never joined unless its address was 
 
 import logging
 import os
+import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ from runner.config.cores import usable_cores, visible_gpus
 from runner.distributed.joining import check_address, no_answer
 from runner.distributed.token import ACCESS, TOKEN_FILE, TOKEN_PATH
 from runner.errors import DoesNotFit, Stopped, TrainingFailed, UserError
+
+RAY_THREAD = "ray-at-work"  # of the thread in which Ray Train or Tune runs; the main one answers signals
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,16 @@ def ray_session(cluster: Cluster) -> Iterator[Resources]:
     try:
         yield share_out(cluster, nodes_here())
     finally:
-        ray.shutdown()
+        if not is_at_work():
+            ray.shutdown()
+
+
+def is_at_work() -> bool:
+    """Whether a thread still uses Ray, as after a second Ctrl-C: to shut Ray down then would abort this process.
+
+    What ends it is ``os._exit``; the processes of a Ray that was started here end with it.
+    """
+    return any(thread.name == RAY_THREAD and thread.is_alive() for thread in threading.enumerate())
 
 
 def _not_joined(address: str, why: str) -> UserError:

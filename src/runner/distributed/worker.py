@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner.config.job import Job
+from runner.distributed.drain import Drain
 from runner.errors import Diverged, RunnerError, TrainingFailed, UserError
 from runner.runs import JSON, MetricsLog, RunFolder
 from runner.runs.attempt import StaleAttempt
@@ -145,6 +146,7 @@ class RayReporter:
     def __init__(self, plain: "Reporter", *, startup: Mapping[str, float] | None = None) -> None:
         self._plain = plain
         self._startup = dict(startup or {})
+        self._drain = Drain()
 
     def record(self, record: Record) -> None:
         """As the plain one; to where start-up time went comes what passed before the loop was called."""
@@ -155,8 +157,8 @@ class RayReporter:
         self._plain.resumed(step)
 
     def stop_requested(self) -> bool:
-        """As the plain one."""
-        return self._plain.stop_requested()
+        """As the plain one, and when this worker's machine is about to be taken away."""
+        return self._plain.stop_requested() or self._drain.announced()
 
     def close(self) -> None:
         """As the plain one."""

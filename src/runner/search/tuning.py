@@ -19,6 +19,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 import runner.errors
+from runner.distributed.ray_session import RAY_THREAD
 from runner.errors import RunnerError, TrainingFailed
 from runner.plan import Device, present_device
 from runner.search.course import Course, Task, task_as_plain, task_of
@@ -50,7 +51,7 @@ def tune_course(course: Course, setting: Setting, watch: Callable[[], None]) -> 
     Ray too, and Tune then hangs.  Raises the ``RunnerError`` that ended the course, if one did.
     """
     errors: list[BaseException] = []
-    tuning = threading.Thread(target=_fit, args=(course, setting, errors), name="ray-tune", daemon=True)
+    tuning = threading.Thread(target=_fit, args=(course, setting, errors), name=RAY_THREAD, daemon=True)
     tuning.start()
     stop_file, stopping_since = Path(setting.place.stop_file), None
     while tuning.is_alive():
