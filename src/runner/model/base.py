@@ -13,7 +13,7 @@ from runner.config.job import Model
 from runner.errors import UserError
 from runner.model.attention import PACKED, attention_for, register_packed_attention
 from runner.model.nf4 import round_to_nf4
-from runner.model.source import locate, not_loaded, weight_files
+from runner.model.source import commit_of, locate, not_loaded, weight_files
 
 Residency = Literal["dequantized", "nf4"]
 
@@ -24,7 +24,10 @@ def compute_dtype(device: torch.device) -> torch.dtype:
 
 
 def load_config(model: Model) -> Any:
-    """The transformers configuration of ``model``, its dropouts set to ``model.dropout``."""
+    """The transformers configuration of ``model``, its dropouts set to ``model.dropout``.
+
+    ``_commit_hash`` is the full commit of a hub model, None for a folder.
+    """
     from transformers import AutoConfig
     from transformers.utils import logging as transformers_logging
 
@@ -38,6 +41,7 @@ def load_config(model: Model) -> Any:
         if key.endswith(("dropout", "pdrop")) and isinstance(getattr(config, key), int | float):
             setattr(config, key, model.dropout)
     config.use_cache = False
+    config._commit_hash = commit_of(model)  # which transformers 5.24 tells no more
     return config
 
 

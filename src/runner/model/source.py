@@ -6,6 +6,7 @@ Loading weights is in ``base``; bringing them into the cache beforehand is ``run
 import json
 from pathlib import Path
 
+from runner.config.job import Model
 from runner.errors import UserError
 
 EMBEDDED = {"builtin:tiny-starcoder2": Path(__file__).parent / "tiny"}
@@ -25,6 +26,16 @@ def locate(model_id: str) -> str:
     if model_id.startswith(("/", "./", "../", "~")) and not path.is_dir():
         raise UserError(f"model.id is {model_id}, and no such folder exists", "", "check the path")
     return str(path) if path.is_dir() else model_id
+
+
+def commit_of(model: Model) -> str | None:
+    """The full commit that ``model.revision`` stands for in the hub's cache; None when no configuration lies there."""
+    if Path(locate(model.id)).is_dir():
+        return None
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(model.id, "config.json", revision=model.revision)
+    return Path(found).parent.name if isinstance(found, str) else None
 
 
 def weight_files(folder: Path) -> list[Path]:
