@@ -16,7 +16,7 @@ from threading import Thread
 from typing import Literal, Self
 from urllib.parse import unquote, urlparse
 
-Mode = Literal["well", "busy", "portal", "silent", "half", "gated"]
+Mode = Literal["well", "busy", "broken", "portal", "silent", "half", "gated"]
 COMMIT = "a" * 40
 SET = "some/set"
 SILENCE_S = 30.0
@@ -26,12 +26,13 @@ BUSY = {"busy": 429, "broken": 503}
 
 @dataclass(frozen=True)
 class Answer:
-    """What a hub sends; with ``sent`` the connection ends after so many of the bytes it announced."""
+    """What a hub sends; with ``sent`` the connection ends after so many of its bytes and ``silence_s``."""
 
     content: bytes
     status: int = 200
     marks: Mapping[str, str] = field(default_factory=dict)
     sent: int | None = None
+    silence_s: float = 0.0
 
 
 class Hub(ABC):
@@ -87,6 +88,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(answer.content[: answer.sent])
         if answer.sent is not None:
             self.wfile.flush()
+            time.sleep(answer.silence_s)
             self.connection.close()
 
 
@@ -101,8 +103,8 @@ class DataHub(Hub):
         if self.mode == "silent":
             time.sleep(SILENCE_S)
             return None
-        if self.mode == "busy":
-            return _json({"error": "busy"}, 503)
+        if self.mode in BUSY:
+            return _json({"error": "later"}, BUSY[self.mode])
         if self.mode == "portal":
             return Answer(b"<html>Please sign in</html>", marks={"Content-Type": "text/html"})
         if path.startswith(f"/api/datasets/{SET}/tree/"):
@@ -120,7 +122,10 @@ class DataHub(Hub):
 
 
 class ModelHub(Hub):
-    """Serves the folder ``root/NAME`` as the model some/NAME, except for the names of faults."""
+    """Serves the folder ``root/NAME`` as the model some/NAME, except for the names of faults.
+
+    Of the weights of some/half and some/stalled every connection brings a half, and then ends or falls silent.
+    """
 
     def answer(self, path: str) -> Answer | None:
         parts = path.removeprefix("/api/models").strip("/").split("/")
@@ -134,7 +139,9 @@ class ModelHub(Hub):
         if name in REFUSALS or not folder.is_dir():
             return _refusal(*REFUSALS.get(name, REFUSALS["missing"]))
         if "resolve" in parts:
-            return _file(folder / "/".join(parts[parts.index("resolve") + 2 :]))
+            file = folder / "/".join(parts[parts.index("resolve") + 2 :])
+            faulty = name in ("half", "stalled") and file.suffix == ".safetensors"
+            return _file(file, half=faulty, silence_s=SILENCE_S if name == "stalled" else 0.0)
         if "tree" in parts:
             return _tree(folder, "")
         return _json(_card(f"some/{name}", folder))
@@ -148,12 +155,12 @@ def _refusal(code: str, status: int) -> Answer:
     return _json({"error": code}, status, {"X-Error-Code": code, "X-Error-Message": code, "X-Repo-Commit": COMMIT})
 
 
-def _file(file: Path, *, half: bool = False) -> Answer:
+def _file(file: Path, *, half: bool = False, silence_s: float = 0.0) -> Answer:
     if not file.is_file():
         return _refusal("EntryNotFound", 404)
     content = file.read_bytes()
     marks = {"ETag": f'"{_mark(content)}"', "X-Repo-Commit": COMMIT}
-    return Answer(content, 200, marks, sent=len(content) // 2 if half else None)
+    return Answer(content, 200, marks, sent=len(content) // 2 if half else None, silence_s=silence_s)
 
 
 def _card(name: str, folder: Path) -> dict[str, object]:

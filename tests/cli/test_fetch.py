@@ -7,17 +7,21 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 from fake_hub import COMMIT, ModelHub
+from runner.config.job import Model
 
 CANARY = "hf_canaryThatMustNotBeShown"
 # one process fetches all models, for the hub's library takes seconds to import and reads its settings once
 CLIENT = """
-import contextlib, io, json, sys, time
+import contextlib, io, json, sys, time, types
+from huggingface_hub import file_download
 from runner.cli import download, main
 download.PAUSES_S, download.ATTEMPT_S = (0.0, 0.1), 1.0
+file_download.time = types.SimpleNamespace(sleep=lambda _: None)  # a second between its six tries
 for name in sys.argv[1:]:
     out, err, began = io.StringIO(), io.StringIO(), time.monotonic()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
@@ -28,7 +32,7 @@ for name in sys.argv[1:]:
     record = {"code": code, "out": out.getvalue(), "err": err.getvalue(), "seconds": time.monotonic() - began}
     print("RESULT", json.dumps({name: record}), flush=True)
 """
-NAMES = ("good", "pickled", "gated", "missing", "unmarked", "busy", "broken", "silent")
+NAMES = ("good", "pickled", "gated", "missing", "unmarked", "busy", "broken", "silent", "half", "stalled")
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,7 @@ def fetch_all(hub_url: str, home: Path, names: tuple[str, ...]) -> dict[str, End
     done = subprocess.run(
         [sys.executable, "-c", CLIENT, *names], env=environment, capture_output=True, text=True, timeout=120, check=True
     )
+    assert done.stderr == ""  # what the library says beside our own lines
     lines = [json.loads(line.partition(" ")[2]) for line in done.stdout.splitlines() if line.startswith("RESULT ")]
     return {name: Ended(**record) for line in lines for name, record in line.items()}
 
@@ -60,7 +65,8 @@ def fetch_all(hub_url: str, home: Path, names: tuple[str, ...]) -> dict[str, End
 def fetches(tmp_path_factory: pytest.TempPathFactory) -> Fetches:
     """Each of ``NAMES``, fetched once, then the hub is gone."""
     root, home = tmp_path_factory.mktemp("models"), tmp_path_factory.mktemp("home")
-    for name, weights in (("good", ["model.safetensors", "pytorch_model.bin"]), ("pickled", ["pytorch_model.bin"])):
+    safe, pickled = "model.safetensors", "pytorch_model.bin"
+    for name, weights in {"good": [safe, pickled], "pickled": [pickled], "half": [safe], "stalled": [safe]}.items():
         (root / name).mkdir()
         for file in [*weights, "config.json", "tokenizer.json", "modeling_own.py"]:
             (root / name / file).write_bytes(b"{}" if file.endswith("json") else b"w" * 1000)
@@ -93,6 +99,8 @@ def test_pickles_and_code_are_never_asked_for(fetches: Fetches) -> None:
         ("busy", ("does not give the model some/busy", "429", "runner fetch")),
         ("broken", ("does not give the model some/broken", "503", "runner fetch")),
         ("silent", ("does not give the model some/silent", "no answer within 1 s", "runner fetch")),
+        ("half", ("does not give the model some/half", "runner fetch")),
+        ("stalled", ("does not give the model some/stalled", "timed out", "runner fetch")),
     ],
 )
 def test_a_refusal_is_one_line_and_exit_2(fetches: Fetches, name: str, parts: tuple[str, ...]) -> None:
@@ -142,6 +150,7 @@ print("offline:", constants.HF_HUB_OFFLINE)
     [
         ("some/good", ["offline: True"]),
         ("some/other", ["refused: ", "offline: False"]),
+        ("some/half", ["refused: ", "offline: False"]),  # config and tokenizer lie in the cache, the weights do not
         ("builtin:tiny-starcoder2", ["offline: False"]),
     ],
 )
@@ -153,6 +162,35 @@ def test_without_a_hub_a_job_uses_the_cache_and_asks_no_more(fetches: Fetches, n
     assert len(lines) == len(said)
     assert all(line.startswith(start) for line, start in zip(lines, said, strict=True))
     assert ("is taken from the cache" in done.stderr) == (said == ["offline: True"])
+
+
+CACHED = {
+    "config.json": "{}",
+    "model.safetensors.index.json": '{"weight_map": {"x": "model-1.safetensors", "y": "model-2.safetensors"}}',
+    "model-1.safetensors": "",
+    "model-2.safetensors": "",
+}
+
+
+@pytest.mark.parametrize("missing", [None, *CACHED])
+@pytest.mark.parametrize("weights", ["pretrained", "random"])
+def test_a_model_that_came_file_by_file_is_cached_when_all_of_it_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str | None, weights: Literal["pretrained", "random"]
+) -> None:
+    from huggingface_hub import constants
+
+    from runner.cli.download import is_cached
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    folder = tmp_path / "models--some--large"
+    (folder / "snapshots" / COMMIT).mkdir(parents=True)
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text(COMMIT)
+    for name, content in CACHED.items():
+        if name != missing:
+            (folder / "snapshots" / COMMIT / name).write_text(content)
+    whole = missing is None or (weights == "random" and missing != "config.json")
+    assert is_cached(Model(id="some/large", weights=weights)) == whole
 
 
 def test_a_hub_that_is_not_there_is_told_in_time(tmp_path: Path) -> None:

@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 from data_fakes import reasoning_row, write_repository
 
-from fake_hub import COMMIT, SET, DataHub
+from fake_hub import COMMIT, SET, DataHub, Mode
 
+FAILING: dict[Mode, str] = {"busy": "429", "broken": "503", "portal": "", "silent": "within 1 s", "half": ""}
 CANARY = "hf_canaryThatMustNotBeWritten"
 CLIENT = """
 import json, sys
@@ -102,11 +103,12 @@ def test_a_set_is_fetched_once_at_a_recorded_commit_and_outlives_the_hub(tmp_pat
 
 def test_a_hub_that_fails_is_told_in_one_line(tmp_path: Path, hub: DataHub) -> None:
     with client(hub, tmp_path) as asking:
-        for mode in ("busy", "portal", "silent", "half"):
+        for mode, sign in FAILING.items():
             hub.mode = mode
             start = time.monotonic()
             error = asking.ask()["error"]
             assert f"{hub.url} cannot be reached" in error, mode
+            assert sign in error, mode
             assert "run `runner fetch` with this job on a connected machine" in error
             assert "\n" not in error
             assert time.monotonic() - start < 30
@@ -124,3 +126,9 @@ def test_a_set_that_is_missing_or_gated_names_the_token_and_never_shows_it(tmp_p
         assert "was not found or may not be read" in error
         assert "set HF_TOKEN" in error
         assert CANARY not in error
+
+
+def test_the_tries_of_asking_for_a_set_end_within_a_minute() -> None:
+    from runner.data import hub
+
+    assert sum(hub.TRIES_S) + len(hub.TRIES_S) * hub.ATTEMPT_S <= 45

@@ -3,6 +3,8 @@
 Only safetensors, JSON and tokenizer files are taken of a model: a pickle can run code when it is loaded.
 """
 
+import logging
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -48,18 +50,14 @@ def fetch_model(model: Model) -> Fetched:
         return Fetched("model", model.id, located, IN_PACKAGE)
     if Path(located).is_dir():
         return Fetched("model", model.id, located, _licence_beside(Path(located)))
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import constants, snapshot_download
 
     info = ask_for_model(model)
-    files = [file for file in info.siblings or () if _is_read(file.rfilename)]
-    if model.weights == "pretrained" and not any(file.rfilename.endswith(".safetensors") for file in files):
-        raise UserError(
-            f"the model {model.id} has no safetensors weights",
-            f"https://huggingface.co/{model.id}",
-            "name a model or revision that has them; pickled weights (.bin) are never loaded",
-        )
+    files = _files_read(info)
     size = sum(file.size or 0 for file in files)
     _check_room(size, model.id)
+    _quiet()
+    constants.HF_HUB_DOWNLOAD_TIMEOUT = int(ATTEMPT_S)  # what stops is waited for 6 times with 1 s between: 53 s in all
     # by the revision's own name, not by its commit: only so is the name found in the cache when the hub is away
     folder = _told(
         lambda: snapshot_download(
@@ -74,6 +72,15 @@ def fetch_model(model: Model) -> Fetched:
     return Fetched("model", model.id, str(folder), _licence(info), str(info.sha), size)
 
 
+def _quiet() -> None:
+    """Silences the hub's library on each of its tries, and its bars where there is no terminal."""
+    from huggingface_hub.utils.tqdm import disable_progress_bars
+
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    if not sys.stderr.isatty():
+        disable_progress_bars()
+
+
 def is_on_hub(model: Model) -> bool:
     """Whether ``model`` is neither embedded nor a folder; ``UserError`` for a path or name that does not exist."""
     from runner.model.source import locate
@@ -86,21 +93,35 @@ def is_cached(model: Model) -> bool:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
+    from runner.model.source import weight_files
+
     kinds = [kind for kind in MODEL_FILES if model.weights == "pretrained" or kind != "*.safetensors"]
     try:
-        snapshot_download(
+        folder = snapshot_download(
             model.id, revision=model.revision, allow_patterns=kinds, ignore_patterns="*/*", local_files_only=True
         )
-    except LocalEntryNotFoundError:
+        if model.weights == "pretrained":  # the library knows what is missing of what it brought as a whole itself
+            weight_files(Path(folder))
+    except (LocalEntryNotFoundError, UserError):
         return False
-    return True
+    return (Path(folder) / "config.json").is_file()
 
 
 def ask_for_model(model: Model) -> Any:
-    """The hub's record of ``model``: its commit, files and tags; ``UserError`` in one line within 32 s."""
+    """The hub's record of ``model``: its commit, files and tags; ``UserError`` in one line within 32 s.
+
+    Also ``UserError`` where its weights are wanted and it has none in safetensors.
+    """
     from huggingface_hub import HfApi
 
-    return asked(lambda: HfApi().model_info(model.id, revision=model.revision, files_metadata=True), model.id, "model")
+    info = asked(lambda: HfApi().model_info(model.id, revision=model.revision, files_metadata=True), model.id, "model")
+    if model.weights == "pretrained" and not any(file.rfilename.endswith(".safetensors") for file in _files_read(info)):
+        raise UserError(
+            f"the model {model.id} has no safetensors weights",
+            f"https://huggingface.co/{model.id}",
+            "name a model or revision that has them; pickled weights (.bin) are never loaded",
+        )
+    return info
 
 
 def fetch_data(data: Data, cache: Path) -> Fetched:
@@ -121,6 +142,11 @@ def _data_licence(source: "Source", data: Data) -> str:
     from huggingface_hub import HfApi
 
     return _licence(asked(lambda: HfApi().dataset_info(data.id, revision=source.commit), data.id, "data set"))
+
+
+def _files_read(info: Any) -> list[Any]:
+    """The files of the hub's record that training reads."""
+    return [file for file in info.siblings or () if _is_read(file.rfilename)]
 
 
 def _is_read(name: str) -> bool:
