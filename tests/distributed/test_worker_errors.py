@@ -13,7 +13,7 @@ from finished_run import small_job
 from runner.config.cluster import Cluster
 from runner.config.job import Job
 from runner.distributed import worker
-from runner.distributed.launch import _trainer
+from runner.distributed.launch import _failed, _trainer
 from runner.distributed.outcome import Outcome, read_outcome
 from runner.distributed.ray_session import Resources
 from runner.distributed.worker import Assignment, work
@@ -79,6 +79,15 @@ def test_a_disk_that_fills_is_told_once_and_the_last_checkpoint_is_kept(
         files = [path.name for path in disk.rglob("*")]
         assert "metrics.jsonl" in files
         assert not [name for name in files if ".tmp-" in name or name == "outcome.room"]
+
+
+def test_a_disk_that_ray_finds_full_is_told_like_one_that_a_worker_finds(tmp_path: Path) -> None:
+    assignment = Assignment({}, str(tmp_path), "", "launch", 0.0, threads=1)
+    text = "worker 0 failed:\n[Errno 28] Error writing bytes to file. Detail: [errno 28] No space left on device"
+    told = _failed(RuntimeError(text), assignment)
+    assert isinstance(told, DoesNotFit)
+    assert str(told).startswith("the disk is full (No space left on device): need 256.0 MiB to go on")
+    assert _failed(RuntimeError("worker 0 failed:\nkilled"), assignment).exit_code == 4
 
 
 def no_memory_of_torch(*_: Any) -> None:

@@ -21,6 +21,7 @@ from runner.distributed.worker import STOP_FILE, Assignment, work
 from runner.errors import Interrupted, RunnerError, Stopped, TrainingFailed
 from runner.runs import JobRecord, OpenRun, Resume, open_run
 from runner.runs.folder import RunFolder
+from runner.runs.full_disk import full_disk, is_full_disk
 from runner.runs.trackers import check_trackers
 
 RAY_FOLDER = "ray"  # what Ray Train keeps while it runs; never read
@@ -154,8 +155,10 @@ def _finished_before(run: OpenRun) -> Outcome:
     return Outcome(run.folder.root, ending, run.state.step, finished_before=True)  # type: ignore[arg-type]  # both are endings
 
 
-def _failed(error: BaseException, assignment: Assignment) -> TrainingFailed:
-    """The first line of what Ray says of a worker that died more often than it may."""
+def _failed(error: BaseException, assignment: Assignment) -> RunnerError:
+    """The first line of what Ray says of a worker that died more often than it may, or of its own files."""
+    if is_full_disk(error):
+        return full_disk(error, Path(assignment.folder))
     lines = [line for line in str(error).splitlines() if line.strip()]
     return TrainingFailed(
         f"the workers failed ({lines[-1].strip() if lines else type(error).__name__})",

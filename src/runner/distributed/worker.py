@@ -113,7 +113,7 @@ def _told(error: BaseException, job: Job, folder: RunFolder) -> RunnerError | No
     if is_out_of_memory(error):
         where = f"train.micro_batch {job.train.micro_batch}, data.max_length {job.data.max_length}"
         return out_of_memory("the worker", error, where, "lower one of them, or set model.resident to nf4,")
-    if isinstance(error, OSError) and is_full_disk(error):
+    if is_full_disk(error):
         return full_disk(error, folder.root)
     if not isinstance(error, MISTAKES):
         return None

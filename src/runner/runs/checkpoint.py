@@ -212,7 +212,7 @@ def _disk_full(error: BaseException, partial: Path, target: Path) -> DoesNotFit 
     if isinstance(error, StaleAttempt) or not isinstance(error, Exception):
         return None
     have = shutil.disk_usage(target.parent).free
-    if not is_full_disk(error) and "No space left" not in str(error) and have >= _NEARLY_NOTHING:
+    if not is_full_disk(error) and have >= _NEARLY_NOTHING:
         return None
     have += size(partial)
     return DoesNotFit(

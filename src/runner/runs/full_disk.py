@@ -4,27 +4,39 @@ That a save which finds no room leaves nothing behind is ``checkpoint``'s.
 """
 
 import errno
+import os
 import shutil
 from pathlib import Path
+from typing import TypeGuard
 
 from runner.errors import DoesNotFit, RunnerError, UserError
 
 RESERVE_BYTES = 256 << 20
 _CODES = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NO_SPACE = os.strerror(errno.ENOSPC)
 
 
 def is_full_disk(error: BaseException) -> bool:
-    """Whether ``error`` says that a disk, a quota or the largest size of a file is used up."""
+    """Whether ``error`` says that a disk, a quota or the largest size of a file is used up.
+
+    Ray and writers in other languages tell it in their text alone.
+    """
+    return _code_says_so(error) or _NO_SPACE in str(error)
+
+
+def _code_says_so(error: BaseException) -> TypeGuard[OSError]:
     return isinstance(error, OSError) and error.errno in _CODES
 
 
-def full_disk(error: OSError, root: Path) -> DoesNotFit:
+def full_disk(error: BaseException, root: Path) -> DoesNotFit:
     """What to tell of ``error``, by which a write into ``root``, of a run or a search, failed."""
     saved = [size(path) for path in (root / "checkpoints").glob("step-*")]
-    need, name = 2 * max(saved, default=0) + RESERVE_BYTES, f": {error.filename}" if error.filename else ""
+    need = 2 * max(saved, default=0) + RESERVE_BYTES
+    told = (error.strerror, error.filename) if _code_says_so(error) else (_NO_SPACE,)
+    why = ": ".join(str(part) for part in told if part)
     there = next(place for place in (root, *root.parents) if place.exists())
     return DoesNotFit(
-        f"the disk is full ({error.strerror}{name}): need {mib(need)} to go on (2 checkpoints and a reserve), "
+        f"the disk is full ({why}): need {mib(need)} to go on (2 checkpoints and a reserve), "
         f"have {mib(shutil.disk_usage(there).free)}",
         str(root),
         "free space and run the same command to go on",
