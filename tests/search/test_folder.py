@@ -1,5 +1,6 @@
 """The search's folder: started, gone on with, refused; and the job files that are its answer."""
 
+import errno
 import subprocess
 from pathlib import Path
 
@@ -144,6 +145,24 @@ def test_a_disk_that_takes_nothing_any_more_is_told_in_one_line(tmp_path: Path) 
         subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
         with pytest.raises(UserError, match=r"cannot be made or written to \(Read-only file system\)"):
             open_search(disk, found, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), 3),
+        (RuntimeError("Tune failed:\n[Errno 28] No space left on device"), 3),
+        (RuntimeError("Tune failed:\nan actor died"), 4),
+    ],
+)
+def test_a_journal_that_finds_no_room_ends_the_search_as_a_full_disk(
+    tmp_path: Path, error: Exception, code: int
+) -> None:
+    from runner.search.tuning import _failed
+
+    told = _failed(error, str(tmp_path))
+    assert told.exit_code == code
+    assert str(told).startswith("the disk is full" if code == 3 else "Ray Tune failed (an actor died)")
 
 
 def test_an_answer_is_a_complete_job_that_says_where_it_came_from(tmp_path: Path) -> None:

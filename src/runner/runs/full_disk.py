@@ -34,10 +34,10 @@ def full_disk(error: BaseException, root: Path) -> DoesNotFit:
     need = 2 * max(saved, default=0) + RESERVE_BYTES
     told = (error.strerror, error.filename) if _code_says_so(error) else (_NO_SPACE,)
     why = ": ".join(str(part) for part in told if part)
+    parts = "2 checkpoints and a reserve" if saved else "a reserve"
     there = next(place for place in (root, *root.parents) if place.exists())
     return DoesNotFit(
-        f"the disk is full ({why}): need {mib(need)} to go on (2 checkpoints and a reserve), "
-        f"have {mib(shutil.disk_usage(there).free)}",
+        f"the disk is full ({why}): need {mib(need)} to go on ({parts}), have {mib(shutil.disk_usage(there).free)}",
         str(root),
         "free space and run the same command to go on",
     )

@@ -22,6 +22,7 @@ import runner.errors
 from runner.distributed.ray_session import RAY_THREAD
 from runner.errors import RunnerError, TrainingFailed
 from runner.plan import Device, present_device
+from runner.runs.full_disk import full_disk, is_full_disk
 from runner.search.course import Course, Task, task_as_plain, task_of
 from runner.search.journal import rung_in
 from runner.search.share import Share
@@ -69,8 +70,15 @@ def tune_course(course: Course, setting: Setting, watch: Callable[[], None]) -> 
             raise error
         if stopping_since is not None:
             return
-        line = next((line for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)
-        raise TrainingFailed(f"Ray Tune failed ({line.strip()})", setting.place.folder, "run it again with --resume")
+        raise _failed(error, setting.place.folder)
+
+
+def _failed(error: BaseException, folder: str) -> RunnerError:
+    """What ended Tune, told in its last line; a full disk, as where the journal finds no room, as such."""
+    if is_full_disk(error):
+        return full_disk(error, Path(folder))
+    line = next((line for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)
+    return TrainingFailed(f"Ray Tune failed ({line.strip()})", folder, "run it again with --resume")
 
 
 def device_of_trials(place: Place) -> Device:
