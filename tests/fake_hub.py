@@ -16,7 +16,7 @@ from threading import Thread
 from typing import Literal, Self
 from urllib.parse import unquote, urlparse
 
-Mode = Literal["well", "busy", "broken", "portal", "silent", "half", "gated"]
+Mode = Literal["well", "busy", "broken", "portal", "silent", "half", "stalled", "gated"]
 COMMIT = "a" * 40
 SET = "some/set"
 SILENCE_S = 30.0
@@ -118,7 +118,8 @@ class DataHub(Hub):
     def _resolved(self, name: str) -> Answer:
         if self.mode == "gated" and name != ".huggingface.yaml":
             return _refusal("GatedRepo", 401)
-        return _file(self.root / name, half=self.mode == "half" and name.endswith(".parquet"))
+        faulty = self.mode in ("half", "stalled") and name.endswith(".parquet")
+        return _file(self.root / name, half=faulty, silence_s=SILENCE_S if self.mode == "stalled" else 0.0)
 
 
 class ModelHub(Hub):

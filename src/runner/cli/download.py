@@ -57,7 +57,7 @@ def fetch_model(model: Model) -> Fetched:
     size = sum(file.size or 0 for file in files)
     _check_room(size, model.id)
     _quiet()
-    constants.HF_HUB_DOWNLOAD_TIMEOUT = int(ATTEMPT_S)  # what stops is waited for 6 times with 1 s between: 53 s in all
+    constants.HF_HUB_DOWNLOAD_TIMEOUT = int(ATTEMPT_S)  # a stalled file is tried 6 times with 1 s between: 53 s in all
     # by the revision's own name, not by its commit: only so is the name found in the cache when the hub is away
     folder = _told(
         lambda: snapshot_download(

@@ -102,6 +102,9 @@ def requests_of_hub(data: Data, commit: Commit, name: str) -> list[Request]:
     A hub that does not answer is asked no further: the rows come from the Hugging Face cache, complete and of
     this commit, or UserError says that the hub cannot be reached.
     """
+    from huggingface_hub import constants
+
+    constants.HF_HUB_DOWNLOAD_TIMEOUT = int(ATTEMPT_S)  # a stalled file is tried 6 times with 1 s between: 53 s in all
     refused = commit.refused
     if refused is None:
         answer = _asked(data.id, commit.id)
