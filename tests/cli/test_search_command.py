@@ -35,6 +35,7 @@ def searched(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
     monkeypatch.setattr(runner.search.driver, "search", search)
     monkeypatch.setattr("runner.cli.search.data_to_train_on", lambda job: seen.update(prepared=job))
+    monkeypatch.setattr("runner.distributed.ray_session.usable_cores", lambda: 8)
     return seen
 
 

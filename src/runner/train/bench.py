@@ -274,7 +274,8 @@ def write_random(job: Job, folder: Path) -> Job:
     torch.manual_seed(job.train.seed)
     try:
         with World().device:
-            base: Any = AutoModelForCausalLM.from_config(load_config(job.model), dtype=torch.bfloat16)
+            config = load_config(job.model)
+            base: Any = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16, trust_remote_code=False)
     except torch.OutOfMemoryError as error:
         raise DoesNotFit(
             f"random weights cannot be made on {present_device().name}, which is too small for them in 16 bits",

@@ -185,6 +185,7 @@ def _base(job: Job) -> Any:
         locate(job.model.id),
         revision=job.model.revision,
         config=load_config(job.model),
+        trust_remote_code=False,
         dtype=torch.bfloat16,
         device_map={"": 0},
         attn_implementation="sdpa",
