@@ -90,7 +90,7 @@ def test_a_trial_whose_process_dies_is_run_again_and_none_is_lost(tmp_path: Path
 def test_the_time_budget_ends_the_search_with_an_answer_and_it_goes_on_later(
     tmp_path: Path, two_nodes: Cluster
 ) -> None:
-    found = space(tmp_path, trials=1000, time_budget_minutes=0.4)
+    found = space(tmp_path, trials=1000, time_budget_minutes=0.6)
     outcome = searched(found, tmp_path, cluster=two_nodes)
     assert outcome.ending == "time budget"
     assert 0 < len(outcome.study.trials) < 1000
