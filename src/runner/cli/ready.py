@@ -40,14 +40,23 @@ def check_for_elsewhere(job: "Job") -> None:
 
 
 def _check_model(job: "Job") -> None:
-    """``UserError`` for weights that are not read, targets, lengths and a tokenizer that the model does not take."""
+    """``UserError`` for weights that are not read, targets, lengths and a tokenizer that the model does not take.
+
+    The embedded model with the targets that every model has needs none of it but the length; the import of its code
+    takes a second.
+    """
+    from runner.model.source import EMBEDDED
+    from runner.plan import check_positions, read_positions
+
+    check_positions(job, read_positions(job.model))
+    if job.model.id in EMBEDDED and (job.lora is None or job.lora.targets == "all-linear"):
+        return
     from runner.model.base import check_vocabulary, check_weights, load_config
     from runner.model.tokenizer import load_encoder
-    from runner.plan import check_positions, read_geometry
+    from runner.plan import read_geometry
 
     check_weights(job.model)
-    geometry = read_geometry(job)  # which looks for the targets
-    check_positions(job, geometry.positions)
+    read_geometry(job)  # which looks for the targets
     check_vocabulary(load_config(job.model), load_encoder(job.model).vocabulary, job.model.id)
 
 

@@ -56,13 +56,26 @@ def seconds_each(work: Callable[[int, int], None], count: int, workers: int) -> 
     return (time.perf_counter() - start) * workers / count
 
 
-def left_over() -> int:
+def of_sandboxes() -> set[int]:
     """Processes of this machine that a sandbox started: each carries the name of its modules' folder."""
-    found = 0
+    found = set()
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):  # it ended meanwhile
-            found += MODULES.encode() in (folder / "cmdline").read_bytes()
+            if MODULES.encode() in (folder / "cmdline").read_bytes():
+                found.add(int(folder.name))
     return found
+
+
+def left_over(before: set[int], *, patience_s: float = 5.0) -> int:
+    """How many processes of sandboxes that are not among ``before`` run now and do not end in ``patience_s``.
+
+    Sandboxes of other programs come and go.
+    """
+    left, deadline = of_sandboxes() - before, time.monotonic() + patience_s
+    while left and time.monotonic() < deadline:
+        time.sleep(0.05)
+        left &= of_sandboxes()
+    return len(left)
 
 
 def main() -> None:
@@ -71,7 +84,7 @@ def main() -> None:
     parser.add_argument("--programs", type=int, default=1000)
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
     chosen = parser.parse_args()
-    before, count = left_over(), max(chosen.programs // ROUNDS, chosen.workers)
+    before, count = of_sandboxes(), max(chosen.programs // ROUNDS, chosen.workers)
     walled, plain = [], []
     for _ in range(ROUNDS):
         plain.append(seconds_each(bare, count, chosen.workers))
@@ -79,7 +92,7 @@ def main() -> None:
     ours, theirs = 1000 * statistics.median(walled), 1000 * statistics.median(plain)
     print(f"{ROUNDS} x {count} programs, {chosen.workers} at once, Python {sys.version.split()[0]}, median")
     print(f"in the sandbox {ours:.1f} ms a program, bare {theirs:.1f} ms, so {ours - theirs:.1f} ms more")
-    print(f"{left_over() - before} processes left")
+    print(f"{left_over(before)} processes left")
 
 
 if __name__ == "__main__":
