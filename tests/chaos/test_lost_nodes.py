@@ -1,5 +1,6 @@
 """Nodes of a Ray cluster lost while they train: the run goes on on another one, and ends with the same bits."""
 
+import itertools
 import os
 import random
 import signal
@@ -21,6 +22,14 @@ from runner.runs import RunFolder, read_state
 LOSSES_A_RUN = 2
 
 
+ADDRESSES = (f"127.0.0.{number}" for number in itertools.count(2))
+
+
+def add_node(cluster: Any) -> None:
+    """One more machine, which has an address of its own: a command joins the node of its own address, the head."""
+    cluster.add_node(num_cpus=1, node_ip_address=next(ADDRESSES))
+
+
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
     """A head without cores, and two nodes of one core each, each with a raylet of its own."""
@@ -30,7 +39,7 @@ def cluster() -> Iterator[Any]:
     found = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     try:
         for _ in range(2):
-            found.add_node(num_cpus=1)
+            add_node(found)
         yield found
     finally:
         found.shutdown()
@@ -77,7 +86,7 @@ def test_a_run_whose_node_is_lost_goes_on_elsewhere_with_the_same_bits(
             seconds.append(time.monotonic() - killed_at)
             lost += 1
             cluster.remove_node(node, allow_graceful=False)
-            cluster.add_node(num_cpus=1)
+            add_node(cluster)
         finish(process)
         identical += same(storage, whole)
         runs += 1
@@ -114,6 +123,6 @@ def test_a_run_whose_node_is_drained_saves_and_goes_on_elsewhere(cluster: Any, h
     state = read_state(RunFolder(storage / "demo").state_file)
     assert state is not None
     assert (state.state, state.step, state.reason) == ("stopped", done, "a machine is taken away")
-    cluster.add_node(num_cpus=1)
+    add_node(cluster)
     finish(started(storage, home, *address))
     assert same(storage, whole)

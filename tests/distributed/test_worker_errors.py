@@ -146,4 +146,4 @@ def test_ray_keeps_what_it_keeps_through_no_link(tmp_path: Path) -> None:
     assignment = Assignment({}, str(tmp_path), "", "launch", 0.0, threads=1)
     resources = Resources(workers=1, cpus_per_worker=1, gpus_per_worker=0)
     with pytest.raises(UserError, match="leads out of the run's folder"):
-        _trainer(assignment, Cluster(), resources)
+        _trainer(assignment, Cluster(), resources, 0)

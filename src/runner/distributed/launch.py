@@ -85,11 +85,11 @@ def _fit(
     follow: Callable[[Callable[[], bool]], None],
 ) -> None:
     """Run the workers in a thread, so that this one, the main one, can answer signals."""
-    trainer, failures = _trainer(assignment, cluster, resources), list[BaseException]()
+    trainer, failures = _trainer(assignment, cluster, resources, 0), list[BaseException]()
 
     def fit() -> None:
         try:
-            trainer.fit()
+            fit_in_turns(trainer, lambda turn: _trainer(assignment, cluster, resources, turn), cluster.max_failures)
         except Exception as error:  # noqa: BLE001 - Ray's errors have no common class; it is told by ``_settled``
             failures.append(error)
 
@@ -105,7 +105,26 @@ def _fit(
         raise _failed(failures[0], assignment)
 
 
-def _trainer(assignment: Assignment, cluster: Cluster, resources: Resources) -> Any:
+def fit_in_turns(trainer: Any, another: Callable[[int], Any], times: int) -> None:
+    """Fit ``trainer``; and, as many ``times`` at most, ``another`` where Ray failed and not the workers.
+
+    Ray Train 2.60 starts dead workers again itself, but fails when an actor of its own was on the node that is lost.
+    """
+    import ray.train
+
+    for turn in range(1, times + 1):
+        try:
+            trainer.fit()
+        except ray.train.WorkerGroupError:
+            raise
+        except (ray.train.TrainingFailedError, ray.exceptions.RayActorError):
+            trainer = another(turn)
+        else:
+            return
+    trainer.fit()
+
+
+def _trainer(assignment: Assignment, cluster: Cluster, resources: Resources, turn: int) -> Any:
     import ray.train
     import ray.train.torch
 
@@ -123,8 +142,8 @@ def _trainer(assignment: Assignment, cluster: Cluster, resources: Resources) -> 
             resources_per_worker=per_worker,
         ),
         run_config=ray.train.RunConfig(
-            # a name of its own for each launch: Ray restores by name, and our checkpoints are what is resumed from
-            name=f"launch-{assignment.launch_id[:12]}",
+            # a name of its own for each turn: Ray restores by name, and our checkpoints are what is resumed from
+            name=f"launch-{assignment.launch_id[:12]}-{turn}",
             storage_path=str(RunFolder(Path(assignment.folder)).inside(RAY_FOLDER)),
             failure_config=ray.train.FailureConfig(max_failures=cluster.max_failures, controller_failure_limit=2),
         ),
