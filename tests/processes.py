@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -41,10 +42,17 @@ def wait_for(condition: Callable[[], bool], process: "subprocess.Popen[str]", *,
 
 
 def workers_of(process: "subprocess.Popen[str]", kind: str) -> list[psutil.Process]:
-    """The processes under ``process`` whose command line names ``kind``; there is at least one."""
-    family = psutil.Process(process.pid).children(recursive=True)
-    found = [member for member in family if kind in " ".join(member.cmdline())]
-    assert found, f"no {kind} runs"
+    """The processes under ``process`` whose command line names ``kind``; waited for, as Ray's bear it by the task."""
+    found: list[psutil.Process] = []
+
+    def looked() -> bool:
+        for member in psutil.Process(process.pid).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                if kind in " ".join(member.cmdline()):
+                    found.append(member)
+        return bool(found)
+
+    wait_for(looked, process)
     return found
 
 
