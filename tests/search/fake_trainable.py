@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,9 @@ class FakeParked:
     job: Job
     stop_step: int
     nbytes: int = 1
+
+    def tip(self) -> "FakeParked":
+        return self
 
 
 class FakeTrunk:
@@ -58,8 +61,11 @@ class FakeBase:
         del job
         return None
 
-    def start(self, job: Job, *, warmup_steps: int, parked: FakeParked | None = None) -> AnyTrunk:
+    def start(
+        self, job: Job, *, warmup_steps: int, parked: FakeParked | None = None, passing: Sequence[int] = ()
+    ) -> AnyTrunk:
         assert warmup_steps >= 0
+        assert list(passing) == sorted(passing)
         assert parked is None or parked.job == job
         return FakeTrunk(job)
 
@@ -92,12 +98,14 @@ class DyingBase(FakeBase):
         self.started = 0
         self.died = Path(place.folder, "died")
 
-    def start(self, job: Job, *, warmup_steps: int, parked: FakeParked | None = None) -> AnyTrunk:
+    def start(
+        self, job: Job, *, warmup_steps: int, parked: FakeParked | None = None, passing: Sequence[int] = ()
+    ) -> AnyTrunk:
         self.started += 1
         if self.started == 2 and not self.died.exists():
             self.died.touch()
             os._exit(1)
-        return super().start(job, warmup_steps=warmup_steps, parked=parked)
+        return super().start(job, warmup_steps=warmup_steps, parked=parked, passing=passing)
 
 
 class TogetherTrunk(FakeTrunk):
@@ -115,8 +123,10 @@ class TogetherBase(FakeBase):
         super().__init__(place)
         self.started, self.died = 0, Path(place.folder, "died")
 
-    def start(self, job: Job, *, warmup_steps: int, parked: FakeParked | None = None) -> AnyTrunk:
-        del warmup_steps, parked
+    def start(
+        self, job: Job, *, warmup_steps: int, parked: FakeParked | None = None, passing: Sequence[int] = ()
+    ) -> AnyTrunk:
+        del warmup_steps, parked, passing
         self.started += 1
         if not World.of_group("cpu").leads and self.started == 2 and not self.died.exists():
             self.died.touch()

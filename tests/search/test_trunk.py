@@ -108,6 +108,38 @@ def test_a_trial_that_waited_while_others_trained_goes_on_bit_for_bit(kernels: s
     assert parked.nbytes == sum(tensor.nbytes for tensor in base.loaded.optimizer.changing())
 
 
+@pytest.mark.parametrize("kernels", ["auto", "fused"])
+def test_stop_steps_that_were_passed_by_are_measured_at_the_cost_of_their_branches(kernels: str, cache: Path) -> None:
+    job = small_job(lora__rank=3, train__kernels=kernels)
+    base = base_for(job, cache, largest_rank=16)
+    expected, end = rungs(base, job), state(base)
+    trunk = base.start(job, warmup_steps=WARMUP_STEPS, passing=(5, 8))
+    last = trunk.to_rung(12)
+    parked = trunk.park()
+    assert [point.step for point in parked.points] == [3, 5, 8]
+    assert parked.nbytes == 3 * parked.tip().nbytes
+    rungs(base, small_job(lora__rank=16, lora__alpha=3.0, train__learning_rate=5e-2, train__kernels=kernels))
+    again = base.start(job, warmup_steps=WARMUP_STEPS, parked=parked)
+    found = [again.to_rung(5), again.to_rung(8)]
+    assert [rung.trained_tokens for rung in (last, *found)] == [12 * 512, 2 * 512, 5 * 512]
+    assert [(rung.loss, rung.question_sums) for rung in (*found, last)] == [(e.loss, e.question_sums) for e in expected]
+    again.to_rung(12)
+    assert all(torch.equal(*pair) for pair in zip(state(base), end, strict=True))
+
+
+def test_where_there_is_no_room_for_points_the_trunk_is_trained_again(
+    padded: ResidentBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runner.search.trunk.POINTS_ROOM", padded.loaded.snapshot.nbytes)
+    trunk = padded.start(small_job(), warmup_steps=WARMUP_STEPS, passing=(5, 8))
+    trunk.to_rung(12)
+    parked = trunk.park()
+    assert [point.step for point in parked.points] == [3, 8]
+    again = padded.start(small_job(), warmup_steps=WARMUP_STEPS, parked=parked)
+    again.to_rung(5)
+    assert again.to_rung(8).trained_tokens == (2 + 2 + 3) * 512
+
+
 def test_a_trial_after_another_gives_what_it_gives_as_the_first(cache: Path, padded: ResidentBase) -> None:
     job = small_job(lora__rank=5, train__seed=3)
     other = small_job(

@@ -1,7 +1,7 @@
 """A trial's process: one base for many tasks, every error told in its kind, a stop noticed."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -23,7 +23,11 @@ from search_fakes import QUESTION_TOKENS, course, rung, space
 class Parked:
     stop_step: int
     job: Job
-    nbytes: int = 1
+    nbytes: int = 2  # with what it has kept on its way
+    cut: bool = False
+
+    def tip(self) -> "Parked":
+        return replace(self, nbytes=1, cut=True)
 
 
 class Base:
@@ -40,10 +44,13 @@ class Base:
     def why_not(self, job: Job) -> str | None:
         return None if self.suits else f"not for {job.name}"
 
-    def start(self, job: Job, *, warmup_steps: int, parked: "Parked | None" = None) -> "Base":
+    def start(
+        self, job: Job, *, warmup_steps: int, parked: "Parked | None" = None, passing: Sequence[int] = ()
+    ) -> "Base":
         assert warmup_steps == 5
         self.started.append(job)
         self.went_on.append(parked)
+        self.passing = tuple(passing)
         return self
 
     def park(self) -> "Parked":
@@ -99,12 +106,34 @@ def test_a_trial_goes_on_where_it_waited_and_begins_anew_what_lies_before(tmp_pa
     working.begin(replace(first, stop_steps=first.stop_steps[1:]))
     assert working.advance().kind == "rung"
     (base,) = bases
-    assert base.went_on[2] == Parked(first.stop_steps[0], base.started[0])
-    working.begin(replace(second, stop_steps=second.stop_steps[:1]))
-    working.advance()
+    assert base.went_on[2] == Parked(first.stop_steps[0], base.started[0], nbytes=1, cut=True)
     working.begin(replace(first, seed=18, stop_steps=first.stop_steps[2:]))
     working.advance()
-    assert base.went_on[3:] == [None, None]
+    assert base.went_on[3:] == [None]
+
+
+def test_the_best_keeps_what_it_passed_by_until_another_is_the_best(tmp_path: Path) -> None:
+    working, bases = worker(tmp_path)
+    first, second = tasks(tmp_path, 2)
+    alone = replace(first, stop_steps=(80,), passing=(20, 40), best=1)
+    working.begin(alone)
+    working.advance()
+    (base,) = bases
+    assert base.passing == (20, 40)
+    whole = Parked(80, base.started[0])
+    working.begin(replace(second, best=0))
+    working.advance()
+    working.begin(replace(first, stop_steps=(20, 40), best=0))
+    working.advance()
+    assert base.went_on == [None, None, whole]
+    working.begin(alone)  # had 40 left: it waits, and is not the best now
+    working.advance()
+    assert base.went_on[3] == replace(whole, stop_step=20).tip()
+    working.begin(second)  # ended, and is not the best
+    working.advance()
+    working.begin(alone)
+    working.advance()
+    assert base.went_on[5] is None
 
 
 def test_a_trial_that_ended_in_an_error_waits_nowhere(tmp_path: Path) -> None:
@@ -127,15 +156,18 @@ def test_a_trial_that_ended_in_an_error_waits_nowhere(tmp_path: Path) -> None:
     assert bases[0].went_on == [None, None, None]
 
 
-def test_waiting_trials_take_no_more_than_their_room() -> None:
-    waiting, job = Waiting(room=2), small_job()
+def test_kept_trials_take_no_more_than_their_room() -> None:
+    waiting, job = Waiting(room=4), small_job()
     for trial in range(3):
         waiting.keep(trial, Parked(20, job))
     waiting.keep(1, Parked(40, job))
-    assert waiting.take(0, before=80) is None
-    assert waiting.take(1, before=80) == Parked(40, job)
-    assert waiting.take(1, before=80) is None
-    assert waiting.take(2, before=20) is None
+    assert waiting.take(0) is None
+    waiting.cut_all_but(2)
+    waiting.keep(3, Parked(20, job).tip())
+    assert waiting.take(1) == Parked(40, job).tip()
+    assert waiting.take(1) is None
+    assert waiting.take(2) == Parked(20, job)
+    assert waiting.take(3) == Parked(20, job).tip()
 
 
 def test_a_base_that_does_not_suit_is_replaced(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from runner.search.journal import (
     rung_event,
     trial_event,
 )
-from runner.search.legs import BEST, first_leg, refining_from, stops_due
+from runner.search.legs import BEST, first_leg, passed_by, refining_from, stops_due
 from runner.search.proposals import loss_of, propose
 from runner.search.records import Repeat, Rung, Study, Trial, TrialEnding
 from runner.search.space import Space
@@ -43,6 +43,8 @@ class Task:
     stop_steps: tuple[int, ...]
     warmup_steps: int
     largest_rank: int
+    passing: tuple[int, ...] = ()  # stop steps that it passes by, and measures last if it is the best
+    best: int | None = None  # the best trial when this task was made
 
 
 Wait = Literal["wait", "over"]
@@ -209,14 +211,18 @@ class Course:
         job = self._space.trial_job(trial.values)
         if seed is not None:
             job = job.model_copy(update={"train": job.train.model_copy(update={"seed": seed})})
+        due = stops_due(self._space.search, trial) if stop_step is None else (stop_step,)
+        best = next(iter(best_trials(self.study, self._space.search.objective)), None)
         return Task(
             name=f"trial-{trial.number}" + ("" if seed is None else f"-seed-{seed}"),
             trial=trial.number,
             seed=seed,
             job=job.model_dump(mode="json"),
-            stop_steps=stops_due(self._space.search, trial) if stop_step is None else (stop_step,),
+            stop_steps=due,
             warmup_steps=self._space.warmup(trial.values),
             largest_rank=self._largest_rank,
+            passing=passed_by(self._space.search, trial, due) if stop_step is None else (),
+            best=None if best is None else best.number,
         )
 
     def _missing_repeats(self) -> list[tuple[Trial, int, int]]:
@@ -245,9 +251,9 @@ class Course:
 
 def task_as_plain(task: Task) -> dict[str, JSON]:
     """``task`` as a mapping that travels; ``task_of`` makes it again."""
-    return {**asdict(task), "stop_steps": list(task.stop_steps)}
+    return {**asdict(task), "stop_steps": list(task.stop_steps), "passing": list(task.passing)}
 
 
 def task_of(plain: Mapping[str, Any]) -> Task:
     """The task that ``task_as_plain`` told."""
-    return replace(Task(**plain), stop_steps=tuple(plain["stop_steps"]))
+    return replace(Task(**plain), stop_steps=tuple(plain["stop_steps"]), passing=tuple(plain["passing"]))

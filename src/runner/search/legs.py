@@ -3,6 +3,8 @@
 Which trials go on is ``rungs``'s; what that takes, ``space``'s.
 """
 
+from collections.abc import Sequence
+
 from runner.config.search import Search
 from runner.search.records import Trial
 from runner.search.rungs import halving_steps
@@ -55,3 +57,9 @@ def stops_due(search: Search, trial: Trial) -> tuple[int, ...]:
     furthest, start = max(measured, default=0), first_leg(search, trial.number)
     planned = {trial.stop_step, *(stop for leg in legs(search) for stop in leg if leg[-1] >= start)}
     return tuple(stop for stop in left if stop > furthest and stop in planned)
+
+
+def passed_by(search: Search, trial: Trial, due: Sequence[int]) -> tuple[int, ...]:
+    """The stop steps that ``trial`` does not measure on its way through those ``due``."""
+    measured = {rung.stop_step for rung in trial.rungs}
+    return tuple(stop for stop in search.stop_steps if stop < max(due, default=0) and stop not in measured.union(due))

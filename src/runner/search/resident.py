@@ -4,7 +4,7 @@ What a trial does is ``trunk``'s; which trials there are, the driver's.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -92,14 +92,16 @@ class ResidentBase:
         others = [f"{key} is {value} and here {mine[key]}" for key, value in _fixed(job) if value != mine[key]]
         return "; ".join(others) or None
 
-    def start(self, job: Job, *, warmup_steps: int, parked: Parked | None = None) -> Trunk:
+    def start(self, job: Job, *, warmup_steps: int, parked: Parked | None = None, passing: Sequence[int] = ()) -> Trunk:
         """A trial of ``job``: adapters and optimizer as new; safe after any error of the one before.
 
-        Every stop step of it warms up over the same ``warmup_steps``.  One that was ``parked`` goes on from there.
+        Every stop step of it warms up over the same ``warmup_steps``.  One that was ``parked`` goes on from there, and
+        can be put back to where it would leave for the stop steps ``passing``.
         """
         reason = self.why_not(job)
         assert reason is None, reason
-        return Trunk(self.loaded, job, rows=self._rows(job), warmup_steps=warmup_steps, parked=parked)
+        rows = self._rows(job)
+        return Trunk(self.loaded, job, rows=rows, warmup_steps=warmup_steps, parked=parked, passing=passing)
 
     def _rows(self, job: Job) -> int:
         """Buffers in a forward pass: on a CPU as a run of ``job`` has them, on a GPU at most what was planned for."""

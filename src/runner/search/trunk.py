@@ -30,6 +30,7 @@ from runner.train.step import losses_of, train_step
 from runner.train.world import World
 
 PROGRESS_S = 0.5  # between two calls of a trial's ``progress``, seconds
+POINTS_ROOM = 2 * 2**30  # bytes of the points that a trunk keeps on its way; the first to come are kept
 
 
 class Snapshot:
@@ -38,6 +39,11 @@ class Snapshot:
     def __init__(self, live: Sequence[Tensor]) -> None:
         self._live = tuple(live)
         self._kept = tuple(torch.empty_like(tensor) for tensor in live)
+
+    @property
+    def nbytes(self) -> int:
+        """Its size in memory."""
+        return sum(tensor.nbytes for tensor in self._kept)
 
     @torch.no_grad()
     def take(self) -> None:
@@ -63,18 +69,33 @@ class Snapshot:
 
 
 @dataclass(frozen=True)
-class Parked:
-    """A trial that waits: where its trunk stands, on the host; 12 bytes a weight of the adapters."""
+class Point:
+    """A step of a trunk to which training can be put back, on the host; 12 bytes a weight of the adapters."""
 
     step: int
     non_finite: int
-    stop_step: int  # the last that it measured
     state: tuple[Tensor, ...]
 
     @property
     def nbytes(self) -> int:
         """Its size in memory."""
         return sum(tensor.nbytes for tensor in self.state)
+
+
+@dataclass(frozen=True)
+class Parked:
+    """A trial that others have taken the place of: points of its trunk, ascending."""
+
+    points: tuple[Point, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Its size in memory."""
+        return sum(point.nbytes for point in self.points)
+
+    def tip(self) -> "Parked":
+        """The last point alone, which is all that a trial needs to go on."""
+        return Parked(self.points[-1:])
 
 
 @dataclass(frozen=True)
@@ -132,8 +153,21 @@ def last_shared_step(train: Train) -> int:
 class Trunk:
     """A trial of ``job`` on a loaded base.  It ends when another is started there, or with its first error."""
 
-    def __init__(self, loaded: Loaded, job: Job, *, rows: int, warmup_steps: int, parked: Parked | None = None) -> None:
-        """``rows`` are the buffers of a forward pass; adapters and optimizer are as new, or as ``parked`` has them."""
+    def __init__(
+        self,
+        loaded: Loaded,
+        job: Job,
+        *,
+        rows: int,
+        warmup_steps: int,
+        parked: Parked | None = None,
+        passing: Sequence[int] = (),
+    ) -> None:
+        """``rows`` are the buffers of a forward pass; adapters and optimizer are as new.
+
+        Steps that lie before a point of ``parked`` are not trained again.  Where branches to the stop steps ``passing``
+        would leave, a point is kept, so that they can be measured later at the cost of the branch alone.
+        """
         started = time.perf_counter()
         assert job.lora is not None, "a trial trains an adapter"
         self._loaded, self._job, self._warmup_steps = loaded, job, warmup_steps
@@ -154,11 +188,8 @@ class Trunk:
         self._number = loaded.adapters.starts
         self._at = _Position()
         self._stop_step = 0
-        if parked is not None:
-            loaded.snapshot.fill(parked.state)
-            loaded.snapshot.put_back()
-            loaded.optimizer.weights.publish()
-            self._at, self._stop_step = _Position(parked.step, parked.non_finite), parked.stop_step
+        self._points = {point.step: point for point in (parked.points if parked is not None else ())}
+        self._leaving = {last_shared_step(self._until(stop_step)) for stop_step in passing}
         self._usable = True
         self._measured_rungs = 0
         self._steps_trained = 0
@@ -175,10 +206,10 @@ class Trunk:
         started = time.perf_counter()
         self._assert_mine()
         assert stop_step > self._stop_step, f"stop step {stop_step} after {self._stop_step}"
-        train = train_until(self._job.train, stop_step, warmup_steps=self._warmup_steps)
+        train = self._until(stop_step)
         self._usable = False  # until the trunk stands whole again
         self._stop_step = stop_step
-        self._advance(train, last_shared_step(train), progress)
+        self._to_leave(train, progress)
         trunk, loaded = self._at, self._loaded
         loaded.snapshot.take()
         self._at = _Position(trunk.step, trunk.non_finite)
@@ -192,16 +223,37 @@ class Trunk:
         return rung
 
     def park(self) -> Parked:
-        """The trial as it stands after its last rung, for a trunk that goes on from there later."""
+        """The trial as it stands after its last rung, with the points that it has kept before, for a later trunk."""
         self._assert_mine()
         assert self._measured_rungs, "no rung has been trained to its end"
-        return Parked(self._at.step, self._at.non_finite, self._stop_step, self._loaded.snapshot.on_host())
+        before = [self._points[step] for step in sorted(self._points) if step < self._at.step]
+        return Parked((*before, Point(self._at.step, self._at.non_finite, self._loaded.snapshot.on_host())))
 
     def save_adapter(self, directory: Path) -> None:
         """Write the adapter that the last rung's branch ended with, cut to its rank, as PEFT files."""
         assert self._measured_rungs, "no rung has been trained to its end"
         assert self._number == self._loaded.adapters.starts, "another trial was started on this base"
         self._loaded.adapters.save(self._loaded.tip, directory, base_id=self._job.model.id)
+
+    def _until(self, stop_step: int) -> Train:
+        return train_until(self._job.train, stop_step, warmup_steps=self._warmup_steps)
+
+    def _to_leave(self, train: Train, progress: Callable[[int], None] | None) -> None:
+        """Bring the trunk to where the branch to ``train.steps`` leaves, from the last point before it."""
+        leave, loaded = last_shared_step(train), self._loaded
+        nearest = max((step for step in self._points if self._at.step < step <= leave), default=None)
+        if nearest is not None:
+            point = self._points[nearest]
+            loaded.snapshot.fill(point.state)
+            loaded.snapshot.put_back()
+            loaded.optimizer.weights.publish()
+            self._at = _Position(point.step, point.non_finite)
+        for step in sorted(step for step in self._leaving if self._at.step < step < leave):
+            self._advance(train, step, progress)
+            if sum(point.nbytes for point in self._points.values()) + loaded.snapshot.nbytes <= POINTS_ROOM:
+                loaded.snapshot.take()
+                self._points[step] = Point(step, self._at.non_finite, loaded.snapshot.on_host())
+        self._advance(train, leave, progress)
 
     def _assert_mine(self) -> None:
         assert self._number == self._loaded.adapters.starts, "another trial was started on this base"

@@ -1,4 +1,4 @@
-"""The states of trials that wait, in the memory of the process that trained them, so that their trunks are kept.
+"""The states of trials that may go on, in the memory of the process that trained them, so that their trunks are kept.
 
 A trial whose state is not here begins from step 0; it gives the same losses and takes longer.  What a state is, is
 ``trunk``'s.
@@ -13,10 +13,9 @@ class AnyParked(Protocol):
     """What is needed of ``runner.search.trunk.Parked``."""
 
     @property
-    def stop_step(self) -> int: ...
-
-    @property
     def nbytes(self) -> int: ...
+
+    def tip(self) -> "AnyParked": ...
 
 
 class Waiting:
@@ -27,13 +26,16 @@ class Waiting:
         self._parked: dict[int, AnyParked] = {}
 
     def keep(self, trial: int, parked: AnyParked) -> None:
-        """Keep the state in which ``trial`` waits, if there is room for it."""
+        """Keep the state of ``trial``, if there is room for it."""
         self._parked.pop(trial, None)
         self._parked[trial] = parked
         while sum(each.nbytes for each in self._parked.values()) > self._room:
             del self._parked[next(iter(self._parked))]
 
-    def take(self, trial: int, *, before: int) -> AnyParked | None:
-        """The state of ``trial``, no longer kept; None if it is not here, or not ``before`` that stop step."""
-        parked = self._parked.pop(trial, None)
-        return parked if parked is not None and parked.stop_step < before else None
+    def cut_all_but(self, best: int | None) -> None:
+        """Keep the tips alone of all but the ``best``, which at last measures the stop steps that it has passed by."""
+        self._parked = {trial: parked if trial == best else parked.tip() for trial, parked in self._parked.items()}
+
+    def take(self, trial: int) -> AnyParked | None:
+        """The state of ``trial``, no longer kept; None if it is not here."""
+        return self._parked.pop(trial, None)

@@ -6,7 +6,7 @@ Which tasks come is ``course``'s, how they get here ``trainable``'s.
 import gc
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias
@@ -72,7 +72,9 @@ class AnyBase(Protocol):
 
     def why_not(self, job: Job) -> str | None: ...
 
-    def start(self, job: Job, *, warmup_steps: int, parked: Any = None) -> AnyTrunk: ...  # what its trunks parked
+    def start(
+        self, job: Job, *, warmup_steps: int, parked: Any = None, passing: Sequence[int] = ()
+    ) -> AnyTrunk: ...  # parked: by one of its trunks
 
 
 Loader: TypeAlias = Callable[[Job, int, Place], AnyBase]  # job, largest rank, place
@@ -95,9 +97,12 @@ class TrialWorker:
         self._looked = 0.0
 
     def begin(self, task: Task) -> None:
-        """Make ``task`` the one that ``advance`` trains; nothing is loaded yet.  The one before may have to wait."""
-        if self._trunk is not None and self._task.seed is None and self._next < len(self._task.stop_steps):
-            self._waiting.keep(self._task.trial, self._trunk.park())
+        """Make ``task`` the one that ``advance`` trains; nothing is loaded yet.  The one before may go on later."""
+        self._waiting.cut_all_but(task.best)
+        if self._trunk is not None and self._task.seed is None:
+            parked, best = self._trunk.park(), self._task.trial == task.best
+            if best or self._next < len(self._task.stop_steps):
+                self._waiting.keep(self._task.trial, parked if best else parked.tip())
         self._task, self._job, self._next, self._trunk = task, Job.model_validate(dict(task.job)), 0, None
 
     def advance(self) -> Report:
@@ -133,8 +138,10 @@ class TrialWorker:
             self._base = self._loaded_by_all()
         stop_step = self._task.stop_steps[self._next]
         if self._trunk is None:
-            parked = self._waiting.take(self._task.trial, before=stop_step) if self._task.seed is None else None
-            self._trunk = self._base.start(self._job, warmup_steps=self._task.warmup_steps, parked=parked)
+            parked = self._waiting.take(self._task.trial) if self._task.seed is None else None
+            self._trunk = self._base.start(
+                self._job, warmup_steps=self._task.warmup_steps, parked=parked, passing=self._task.passing
+            )
         self._next += 1
         return self._trunk.to_rung(stop_step, progress=self._reached), self._base
 
