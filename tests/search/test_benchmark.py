@@ -211,9 +211,10 @@ def test_answers_are_the_lowest_seen_at_each_stop_step(tmp_path: Path) -> None:
     done(plan, "resident", 60.0, trials=trials)
     assert answers(plan, "curve") == {50: large, 100: large, 200: small}
     assert answers(plan, "resident") == {50: small, 200: small}
-    pairs = answers_to_train(plan)
+    pairs = answers_to_train(plan, (50, 100, 200))
     expected = {("rank", 8.0, 50), ("rank", 8.0, 100), ("rank", 4.0, 200), ("rank", 4.0, 50)}
     assert {(*next(iter(dict(pair["values"]).items())), pair["stop_step"]) for pair in pairs} == expected  # type: ignore[call-overload]
+    assert answers_to_train(plan, (200,)) == [{"values": small, "stop_step": 200}]
 
 
 def test_answers_are_worth_what_other_seeds_give(tmp_path: Path) -> None:
@@ -224,7 +225,7 @@ def test_answers_are_worth_what_other_seeds_give(tmp_path: Path) -> None:
     trials = trial(0, [even(50, 0.45)], values=large), trial(1, [even(200, 0.15)], values=small)
     done(plan, "resident", 60.0, trials=trials)
     assert worths(plan) == []
-    plan.answers_file.write_text(json.dumps(answers_to_train(plan)))
+    plan.answers_file.write_text(json.dumps(answers_to_train(plan, (50, 100, 200))))
     listed = plan.answers_again()
     seeds = {pair.seed or 0 for pair in listed}
     assert (len(listed), len(seeds)) == (2 * 4, 2)
@@ -232,15 +233,18 @@ def test_answers_are_worth_what_other_seeds_give(tmp_path: Path) -> None:
     losses = {(50, 4.0): 0.5, (100, 4.0): 0.4, (200, 4.0): 0.2, (50, 8.0): 0.4}
     again = []
     for pair in listed:
-        loss = losses[pair.stop_step, float(pair.values["rank"])] + 0.02 * (pair.seed == max(seeds))
+        large_too = 0.004 * (pair.stop_step == 50 and pair.values == large)
+        loss = losses[pair.stop_step, float(pair.values["rank"])] + (0.02 - large_too) * (pair.seed == max(seeds))
         again.append(Run(pair.values, pair.stop_step, pair.stop_step, ((pair.stop_step, loss),), 1.0, seed=pair.seed))
-    done(plan, "again", 60.0, runs=tuple(again))
+    done(plan, "again", 60.0, runs=(*again[::2], *again[1::2]))  # in the order in which they happened to end
     early, late = worths(plan)
     assert (early.stop_step, late.stop_step) == (50, 200)
     assert early.curve == pytest.approx((0.5, 0.52))
-    assert early.resident == pytest.approx((0.4, 0.42))
-    assert early.gained == pytest.approx(0.1)
-    assert late.gained == 0.0
+    assert early.resident == pytest.approx((0.4, 0.416))
+    assert early.gained == pytest.approx(0.102)
+    assert early.reach == pytest.approx(12.7062 * 0.002)  # differences of 0.1 and 0.104
+    assert late.gained == late.reach == 0.0
+    assert replace(early, curve=(0.5,), resident=(0.4,)).reach is None
     assert "all answers together: " in render(plan)
 
 

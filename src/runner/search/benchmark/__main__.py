@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, get_args
 
@@ -43,6 +44,10 @@ def benchmark(
     seeds: Annotated[
         int, typer.Option("--seeds", metavar="N", min=1, help="Seeds with which the answers are trained again.")
     ] = 2,
+    at: Annotated[
+        list[int] | None,
+        typer.Option("--at", metavar="STEP", help="Stop step whose answers are; repeatable, else all."),
+    ] = None,
     cluster: Annotated[Path | None, typer.Option("--cluster", metavar="FILE", help="Scaling profile.")] = None,
     folder: Annotated[Path, typer.Option("--folder", metavar="FOLDER", help="Where all of it is kept.")] = Path(
         "searches/benchmark"
@@ -55,12 +60,13 @@ def benchmark(
         loaded = load_search(search, overrides)
         options = Options(cluster, Path("~/.cache/runner"), timed, minutes, seeds)
         plan = make_plan(folder.resolve(), loaded, options)
+        again_at = _stop_steps(plan, at or plan.space.search.stop_steps)
         missing = [way for way in chosen if not plan.wall_file(way).is_file()]
         if missing:
             load_data(plan.space.job, cache=plan.cache.expanduser())  # prepared once, for all ways alike
         for way in missing:
             typer.echo(f"{way} ...", err=True)
-            _do(plan, way)
+            _do(plan, way, again_at)
         typer.echo(render(plan))
     except RunnerError as error:
         typer.echo(str(error), err=True)
@@ -75,14 +81,21 @@ def _ways(text: str) -> list[Way]:
     return [way for name, way in known.items() if name in names]
 
 
-def _do(plan: Plan, way: Way) -> None:
+def _stop_steps(plan: Plan, chosen: Sequence[int]) -> Sequence[int]:
+    known = plan.space.search.stop_steps
+    if unknown := [step for step in chosen if step not in known]:
+        raise UserError(f"--at names {unknown[0]}", "", f"name some of {', '.join(map(str, known))}")
+    return chosen
+
+
+def _do(plan: Plan, way: Way, again_at: Sequence[int]) -> None:
     """Do ``way`` in a process of its own, from its start, and note how long that took."""
     for left in (plan.root / way, plan.root / f"ray-{way}", plan.root / "searches" / way):
         shutil.rmtree(left, ignore_errors=True)  # of a call that was cut short
     if way == "decay":
         write_file(plan.best_file, json.dumps(best_values(plan)).encode())
     if way == "again":
-        write_file(plan.answers_file, json.dumps(answers_to_train(plan)).encode())
+        write_file(plan.answers_file, json.dumps(answers_to_train(plan, again_at)).encode())
     if way in ("resident", "pairs"):
         command = ["runner", "search", str(plan.search_file), "--storage", str(plan.root / "searches"), "--name", way]
         command += [] if plan.cluster_file is None else ["--cluster", str(plan.cluster_file)]

@@ -5,10 +5,10 @@ Running the ways is ``fresh``'s and ``runner search``'s; showing the figures, ``
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import TypeAlias
 
 from runner.errors import TrainingFailed
@@ -169,16 +169,16 @@ def answers(plan: Plan, way: Way) -> dict[int, Values]:
     return found
 
 
-def answers_to_train(plan: Plan) -> list[dict[str, object]]:
-    """The pairs of ``again``, as its file has them."""
-    both = [(values, stop) for way in COMPARED for stop, values in answers(plan, way).items()]
+def answers_to_train(plan: Plan, stop_steps: Collection[int]) -> list[dict[str, object]]:
+    """The pairs of ``again``, as its file has them: what was found lowest at each of ``stop_steps``."""
+    both = [(values, stop) for way in COMPARED for stop, values in answers(plan, way).items() if stop in stop_steps]
     each_once = {(_key(values), stop): {"values": values, "stop_step": stop} for values, stop in both}
     return list(each_once.values())
 
 
 @dataclass(frozen=True)
 class Worth:
-    """What the two answers for one stop step give when they are trained anew: a loss for each seed."""
+    """What the two answers for one stop step give when they are trained anew: a loss for each seed, in one order."""
 
     stop_step: int
     curve: tuple[float, ...]
@@ -189,20 +189,29 @@ class Worth:
         """How much lower ``runner search``'s is on average, nats a token."""
         return fmean(self.curve) - fmean(self.resident)
 
+    @property
+    def reach(self) -> float | None:
+        """Half of the 95 % interval of ``gained``, by the differences of each seed; None with a single one."""
+        apart = [theirs - ours for theirs, ours in zip(self.curve, self.resident, strict=True)]
+        if len(apart) < 2:
+            return None
+        return student(len(apart) - 1) * stdev(apart) / math.sqrt(len(apart))
+
 
 def worths(plan: Plan) -> list[Worth]:
-    """For each stop step for which both have an answer, if ``again`` was done."""
+    """For each stop step whose answers of both were trained again, if ``again`` was done."""
     if not plan.wall_file("again").is_file():
         return []
     losses: dict[tuple[str, int], list[float]] = {}
-    for run in _runs(plan, "again"):
+    for run in sorted(_runs(plan, "again"), key=lambda run: run.seed or 0):
         losses.setdefault((_key(run.values), run.stop_step), []).append(math.inf if run.last is None else run.last)
-    curve, resident = (answers(plan, way) for way in COMPARED)
-    return [
-        Worth(stop, tuple(losses[_key(curve[stop]), stop]), tuple(losses[_key(resident[stop]), stop]))
-        for stop in plan.space.search.stop_steps
-        if stop in curve and stop in resident
-    ]
+    found: list[Worth] = []
+    of_each = [answers(plan, way) for way in COMPARED]
+    for stop in plan.space.search.stop_steps:
+        keys = [(_key(answers_of[stop]), stop) for answers_of in of_each if stop in answers_of]
+        if len(keys) == len(COMPARED) and all(key in losses for key in keys):
+            found.append(Worth(stop, *(tuple(losses[key]) for key in keys)))
+    return found
 
 
 def study_of(plan: Plan, way: Way) -> Study:

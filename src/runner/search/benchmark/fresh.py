@@ -29,6 +29,7 @@ LISTED: Mapping[Way, Callable[[Plan], tuple[Pair, ...]]] = {
 }
 """The ways whose runs are given beforehand."""
 ENDS_ONLY: tuple[Way, ...] = ("separate", "again")  # whose runs measure nothing on their way
+AT_ONCE: tuple[Way, ...] = ("again",)  # which are not timed: as many runs at once as the cluster has room for
 TRIAL_FILE = "trial.json"
 SEED = "seed"
 REDUCTION_FACTOR = 3  # of Ray's ASHA, whose own rule lets more than one in so many go on as trials get better
@@ -39,7 +40,8 @@ def main(folder: str, way: Way) -> None:
     """Do ``way`` and write its runs."""
     plan = read_plan(Path(folder))
     with ray_session(plan.cluster):
-        share = share_out(plan.space.search, plan.cluster, nodes_here())
+        search = plan.space.search.model_copy(update={"concurrency": "auto"} if way in AT_ONCE else {})
+        share = share_out(search, plan.cluster, nodes_here())
         runs = _tuned(plan, way, share)
     write_file(plan.runs_file(way), json.dumps(runs_as_plain(runs), indent=1).encode())
 
@@ -73,7 +75,7 @@ def _tuned(plan: Plan, way: Way, share: Share) -> list[Run]:
     over = time.monotonic()
     ends = sorted((clock.ended.get(path.name, math.inf), path) for path in (plan.root / way).iterdir())
     runs = []
-    for end, path in ends:  # they ran one after the other; the last one may have been cut short
+    for end, path in ends:  # where they ran one after the other; the last one may have been cut short
         runs.append(_run(path, key, seconds=min(end, over) - began, cut=end > over))
         began = min(end, over)
     return runs

@@ -37,6 +37,7 @@ pairs: every pair of ``separate`` by trunks on a resident base; says what ``sepa
 decay: the best configuration of ``resident`` once by its curve, to show what ending with a decay gains.
 again: what ``curve`` and ``resident`` found lowest at each stop step, trained to there with other seeds.  The lowest of
 many losses is so by luck too, and one on a curve is not that of ending there; these are what the answers are worth.
+It is not timed either, and as many of its runs go on at once as the cluster has room for.
 """
 DEMO: Mapping[str, object] = {
     "trials": 24,

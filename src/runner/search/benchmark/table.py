@@ -89,9 +89,13 @@ def _worth_notes(plan: Plan) -> list[str]:
     found = worths(plan)
     notes = [
         f"answer for step {each.stop_step:,}, trained with {len(each.curve)} other seeds: {loss(fmean(each.curve))} by "
-        f"the curve, {loss(fmean(each.resident))} by runner search, {gap(each.gained)} gained"
+        f"the curve, {loss(fmean(each.resident))} by runner search, {gap(each.gained)} gained{_reach(each.reach)}"
         for each in found
     ]
     if found:
         notes.append(f"all answers together: {gap(fmean(each.gained for each in found))} gained on average")
     return notes
+
+
+def _reach(reach: float | None) -> str:
+    return "" if reach is None else f" ± {gap(reach)}"
