@@ -4,6 +4,7 @@ Only safetensors, JSON and tokenizer files are taken of a model: a pickle can ru
 """
 
 import logging
+import shutil
 import sys
 import threading
 import time
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from runner.config.disk import full_cache, mib
 from runner.config.job import Data, Model
 from runner.errors import DoesNotFit, RunnerError, UserError
 
@@ -54,8 +56,7 @@ def fetch_model(model: Model) -> Fetched:
 
     info = ask_for_model(model)
     files = _files_read(info)
-    size = sum(file.size or 0 for file in files)
-    _check_room(size, model.id)
+    _check_room(_missing_bytes(model.id, info), model.id)
     _quiet()
     constants.HF_HUB_DOWNLOAD_TIMEOUT = int(ATTEMPT_S)  # a stalled file is tried 6 times with 1 s between: 53 s in all
     # by the revision's own name, not by its commit: only so is the name found in the cache when the hub is away
@@ -67,8 +68,9 @@ def fetch_model(model: Model) -> Fetched:
             etag_timeout=ATTEMPT_S,
         ),
         model.id,
-        "model",
+        lambda: _missing_bytes(model.id, info),
     )
+    size = sum(file.size or 0 for file in files)
     return Fetched("model", model.id, str(folder), _licence(info), str(info.sha), size)
 
 
@@ -214,13 +216,18 @@ def _within(seconds: float, call: Callable[[], None]) -> BaseException | None:
     return ended[0] if ended else TimeoutError(f"no answer within {seconds:.0f} s")
 
 
-def _told(download: Callable[[], Answer], name: str, kind: str) -> Answer:
+def _told(download: Callable[[], Answer], name: str, missing: Callable[[], int]) -> Answer:
+    """What ``download`` of the model ``name`` gives; ``missing`` says how many bytes of it are not in the cache."""
+    from huggingface_hub import constants
     from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # what its HTTP library raises
 
     try:
         return download()
     except (HTTPError, OSError) as error:
-        raise _refused(error, name, kind) from error
+        cache = Path(constants.HF_HUB_CACHE)
+        raise (
+            full_cache(error, f"the model {name}", cache, need=missing()) or _refused(error, name, "model")
+        ) from error
 
 
 def _refused(error: BaseException, name: str, kind: str) -> RunnerError:
@@ -240,9 +247,21 @@ def _refused(error: BaseException, name: str, kind: str) -> RunnerError:
     return UserError(f"{constants.ENDPOINT} does not give the {kind} {name} ({said})", page, remedy)
 
 
-def _check_room(size: int, name: str) -> None:
-    import shutil
+def _missing_bytes(name: str, info: Any) -> int:
+    """Of the model's files, how many bytes are not in the cache; what a download that was cut short left counts."""
+    from huggingface_hub import constants, try_to_load_from_cache
 
+    missing = [
+        file.size or 0
+        for file in _files_read(info)
+        if not isinstance(try_to_load_from_cache(name, file.rfilename, revision=str(info.sha)), str)
+    ]
+    blobs = Path(constants.HF_HUB_CACHE) / f"models--{name.replace('/', '--')}" / "blobs"
+    begun = sum(path.stat().st_size for path in blobs.glob("*.incomplete"))
+    return max(0, sum(missing) - begun)
+
+
+def _check_room(size: int, name: str) -> None:
     from huggingface_hub import constants
 
     cache = Path(constants.HF_HUB_CACHE)
@@ -250,5 +269,7 @@ def _check_room(size: int, name: str) -> None:
     free = shutil.disk_usage(folder).free
     if size > free:
         raise DoesNotFit(
-            f"{name} has {size / 1e9:,.1f} GB, {free / 1e9:,.1f} GB are free", str(folder), "free space, or set HF_HOME"
+            f"the disk is too small for the model {name}: need {mib(size)}, have {mib(free)}",
+            f"the cache {cache}",
+            "free space, or set HF_HOME to a folder on a larger disk",
         )

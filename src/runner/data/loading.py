@@ -3,7 +3,6 @@
 Which set is asked for is left to ``sources`` and ``hub``.
 """
 
-import errno
 import logging
 import re
 import sys
@@ -12,8 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from runner.config.disk import full_cache
 from runner.data.rows import Rows
-from runner.errors import DoesNotFit, RunnerError, UserError
+from runner.errors import RunnerError, UserError
 
 UNREADABLE = "the data cannot be read"
 SPLIT_FAULTS = ("corresponds to no data", "Split name should match", "slice boundaries", "nrecognized instruction")
@@ -130,16 +130,28 @@ def _told(request: Request) -> Iterator[None]:
         yield
     except datasets.exceptions.DatasetNotFoundError as error:
         raise not_found(request.name, refusal(error)) from error
-    except (ConnectionError, HTTPError) as error:
-        raise unreachable(request.name, request.refused or refusal(error)) from error
-    except (ValueError, OSError, datasets.exceptions.DatasetsError, StopIteration, AssertionError) as error:
-        told = _in_our_words(error, request)
-        if request.refused and told.what.startswith(UNREADABLE):
-            told = unreachable(request.name, request.refused)
-        raise told from error
+    except (HTTPError, ValueError, OSError, datasets.exceptions.DatasetsError, StopIteration, AssertionError) as error:
+        raise (_full(error, request) or _in_our_words(error, request)) from error
+
+
+def _full(error: BaseException, request: Request) -> RunnerError | None:
+    from huggingface_hub import constants
+
+    return full_cache(error, f"the data set {request.name}", request.cache or Path(constants.HF_HOME))
 
 
 def _in_our_words(error: BaseException, request: Request) -> RunnerError:
+    from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # of whichever HTTP library it uses
+
+    if isinstance(error, ConnectionError | HTTPError):
+        return unreachable(request.name, request.refused or refusal(error))
+    told = _fault_of(error, request)
+    if request.refused and told.what.startswith(UNREADABLE):
+        return unreachable(request.name, request.refused)
+    return told
+
+
+def _fault_of(error: BaseException, request: Request) -> UserError:
     text, name = refusal(error), request.name
     listed = _LISTED.search(str(error))
     present = listed.group(1).replace("'", "") if listed else ""
@@ -155,8 +167,6 @@ def _in_our_words(error: BaseException, request: Request) -> RunnerError:
         remedy = "write a split as train or train[600:974]"
         return UserError(f"split {request.split} cannot be read: {text}", name, remedy)
     root = error.__cause__ or error
-    if isinstance(root, OSError) and root.errno == errno.ENOSPC:
-        return DoesNotFit("the disk is full", name, "free space, or move the cache (HF_HOME)")
     return UserError(f"{UNREADABLE}: {refusal(root)}", name, "check the files, or fetch them again")
 
 

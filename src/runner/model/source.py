@@ -6,8 +6,9 @@ Loading weights is in ``base``; bringing them into the cache beforehand is ``run
 import json
 from pathlib import Path
 
+from runner.config.disk import full_cache
 from runner.config.job import Model
-from runner.errors import UserError
+from runner.errors import RunnerError, UserError
 
 EMBEDDED = {"builtin:tiny-starcoder2": Path(__file__).parent / "tiny"}
 ONE_FILE, INDEX_FILE = "model.safetensors", "model.safetensors.index.json"
@@ -61,8 +62,15 @@ def weight_files(folder: Path) -> list[Path]:
     return [folder / name for name in named]
 
 
-def not_loaded(error: Exception, what: str, model_id: str, remedy: str) -> UserError:
-    """What transformers refused, in one line; code that a model brings is never run."""
+def not_loaded(error: Exception, what: str, model_id: str, remedy: str) -> RunnerError:
+    """What transformers refused, in one line, or that the disk of the cache is full.
+
+    Code that a model brings is never run.
+    """
+    from huggingface_hub import constants
+
+    if full := full_cache(error, f"the model {model_id}", Path(constants.HF_HUB_CACHE)):
+        return full
     if "trust_remote_code" in str(error):
         return UserError(
             f"{what}: it needs Python code of its own, which is never run",

@@ -3,36 +3,22 @@
 That a save which finds no room leaves nothing behind is ``checkpoint``'s.
 """
 
-import errno
-import os
 import shutil
 from pathlib import Path
-from typing import TypeGuard
 
+from runner.config.disk import NO_SPACE, code_says_so, is_full_disk, mib
 from runner.errors import DoesNotFit, RunnerError, UserError
 
+__all__ = ["RESERVE_BYTES", "full_disk", "is_full_disk", "mib", "no_place", "size"]
+
 RESERVE_BYTES = 256 << 20
-_CODES = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_NO_SPACE = os.strerror(errno.ENOSPC)
-
-
-def is_full_disk(error: BaseException) -> bool:
-    """Whether ``error`` says that a disk, a quota or the largest size of a file is used up.
-
-    Ray and writers in other languages tell it in their text alone.
-    """
-    return _code_says_so(error) or _NO_SPACE in str(error)
-
-
-def _code_says_so(error: BaseException) -> TypeGuard[OSError]:
-    return isinstance(error, OSError) and error.errno in _CODES
 
 
 def full_disk(error: BaseException, root: Path) -> DoesNotFit:
     """What to tell of ``error``, by which a write into ``root``, of a run or a search, failed."""
     saved = [size(path) for path in (root / "checkpoints").glob("step-*")]
     need = 2 * max(saved, default=0) + RESERVE_BYTES
-    told = (error.strerror, error.filename) if _code_says_so(error) else (_NO_SPACE,)
+    told = (error.strerror, error.filename) if code_says_so(error) else (NO_SPACE,)
     why = ": ".join(str(part) for part in told if part)
     parts = "2 checkpoints and a reserve" if saved else "a reserve"
     there = next(place for place in (root, *root.parents) if place.exists())
@@ -57,8 +43,3 @@ def no_place(root: Path, error: OSError, *, kind: str = "run") -> RunnerError:
 def size(folder: Path) -> int:
     """Bytes of all files under ``folder``; 0 where there is none."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else 0
-
-
-def mib(count: int) -> str:
-    """``count`` bytes in words."""
-    return f"{count / (1 << 20):,.1f} MiB"
