@@ -256,6 +256,27 @@ def test_progress_counts_the_prompts(starcoder2: Any) -> None:
     assert seen == list(range(1, len(PROMPTS) + 1))
 
 
+def test_generation_ends_between_two_tokens_where_it_is_told_to(starcoder2: Any) -> None:
+    starcoder2.train()
+    before = [module.training for module in starcoder2.modules()]
+    passes: list[int] = []
+    hook = starcoder2.model.norm.register_forward_pre_hook(lambda *_: passes.append(1))
+
+    class Enough(Exception):
+        pass
+
+    def between() -> None:
+        if len(passes) == 3:
+            raise Enough
+
+    with pytest.raises(Enough):
+        complete(starcoder2, Numbers(), PROMPTS, sampling=GREEDY, max_new_tokens=50, between=between)
+    hook.remove()
+    assert len(passes) == 3
+    assert [module.training for module in starcoder2.modules()] == before
+    starcoder2.eval()
+
+
 def test_no_prompts_give_no_answers(starcoder2: Any) -> None:
     assert greedy(starcoder2, Numbers(), [], max_new_tokens=4) == []
 

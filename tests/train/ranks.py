@@ -27,21 +27,32 @@ if kind == "cuda":
 backend = "nccl" if kind == "cuda" else "gloo"
 dist.init_process_group(backend, init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=size)
 world = World(rank, size, device)
-for root, changes in json.loads(sys.argv[6]).items():
+stop_after, jobs = json.loads(sys.argv[6])
+class Stopping(FileReporter):
+    def record(self, record):
+        super().record(record)
+        if (record["kind"], record["step"]) == ("train", stop_after):
+            self._stop_file.touch()
+for root, changes in jobs.items():
     folder = RunFolder(Path(root))
     log = MetricsLog(folder.metrics_file)
-    plain = FileReporter(log, lambda step: open_trackers((), folder, step=step), Path(root) / "stop-requested")
+    plain = Stopping(log, lambda step: open_trackers((), folder, step=step), Path(root) / "stop-requested")
     train(small_job(**changes), folder, world, plain if rank == 0 else SilentReporter(), cache=cache)
 dist.destroy_process_group()
 """
 LIMIT_S = 240.0
 
 
-def train_together(jobs: Mapping[Path, Mapping[str, Any]], cache: Path, *, ranks: int, kind: str = "cpu") -> None:
-    """Train each ``small_job`` with changes into its folder, one after another, by ``ranks`` processes together."""
+def train_together(
+    jobs: Mapping[Path, Mapping[str, Any]], cache: Path, *, ranks: int, kind: str = "cpu", stop_after: int | None = None
+) -> None:
+    """Train each ``small_job`` with changes into its folder, one after another, by ``ranks`` processes together.
+
+    The first of them is asked to stop when step ``stop_after`` is in its record.
+    """
     for root in jobs:
         root.mkdir(parents=True, exist_ok=True)
-    given = json.dumps({str(root): changes for root, changes in jobs.items()})
+    given = json.dumps([stop_after, {str(root): changes for root, changes in jobs.items()}])
     run_ranks([[sys.executable, "-c", RANK, str(cache), kind, free_port(), str(ranks)]] * ranks, given)
 
 

@@ -164,6 +164,8 @@ def _settled(run: OpenRun, job: Job, assignment: Assignment, signals: StopSignal
         return outcome
     run.record("stopped", step=outcome.step, steps=steps, reason=signals.name or DRAINED)
     kind = Interrupted if signals.name == "SIGINT" else Stopped
+    if not outcome.step:
+        raise kind("stopped before the first step", "nothing had been trained", "run it again")
     raise kind(
         f"stopped after step {outcome.step:,}, everything is saved", str(run.folder.root), "run it again to go on"
     )

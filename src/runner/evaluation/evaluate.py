@@ -199,8 +199,12 @@ def ask(
     *,
     batch: int,
     told: Callable[[int], None] | None = None,
+    between: Callable[[], None] | None = None,
 ) -> list[tuple[Completion, ...]]:
-    """``model``'s answers to every problem of ``suite``, asked as ``arm`` is; ``told`` gets the problems done."""
+    """``model``'s answers to every problem of ``suite``, asked as ``arm`` is.
+
+    ``told`` gets the problems done, ``between`` is called between tokens.
+    """
     return complete(
         model,
         encoder,
@@ -209,6 +213,7 @@ def ask(
         max_new_tokens=asking.max_new_tokens,
         batch=batch,
         progress=told,
+        between=between,
     )
 
 

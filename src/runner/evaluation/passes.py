@@ -4,7 +4,7 @@ Asking and grading are ``evaluate``'s, which also compares; when counts are made
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import nn
@@ -37,11 +37,15 @@ class PassCount:
     isolation: Isolation
 
 
+@dataclass(frozen=True)
 class _Unseen:
-    """Progress of a count that shows none."""
+    """Progress of a count that shows none; ``between`` is called at each of its updates."""
+
+    between: Callable[[], None]
 
     def update(self, task: str, done: int, total: int) -> None:
-        pass
+        del task, done, total
+        self.between()
 
 
 def count_passes(
@@ -52,18 +56,20 @@ def count_passes(
     max_new_tokens: int,
     arm: Arm = "tuned",
     batch: int = 64,
+    between: Callable[[], None] = lambda: None,
 ) -> PassCount:
     """How many of the built-in questions ``model`` answers with a program that passes its hidden tests, greedily.
 
     ``arm`` native: asked in the base's own form, comments to continue with code, so that format counts nothing.
     Programs run under bubblewrap where it works, else in plain subprocesses with limits.
+    ``between`` is called between the tokens of the answers and between the programs: what it raises ends the count.
     Raises ``UserError`` for an id without hidden tests.
     """
     suite = built_in_suite(question_ids)
     limits = Limits(batch, TIMEOUT_S, "bubblewrap" if sandbox_works() is None else "none")
     asking = Asking(samples=1, temperature=0.0, top_p=1.0, max_new_tokens=max_new_tokens, seed=0)
-    answers = ask(model, encoder, suite, arm, asking, batch=batch)
-    graded = grade(suite, arm, answers, encoder, limits, _Unseen())
+    answers = ask(model, encoder, suite, arm, asking, batch=batch, between=between)
+    graded = grade(suite, arm, answers, encoder, limits, _Unseen(between))
     asked = Counter(problem.group for problem in suite.problems)
     solved = Counter(problem.group for problem, answer in zip(suite.problems, graded, strict=True) if answer.passed)
     return PassCount(

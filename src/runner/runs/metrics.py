@@ -14,6 +14,7 @@ from typing import BinaryIO, TypeAlias
 from runner.runs.durable import JSON, write_file
 
 Record: TypeAlias = Mapping[str, JSON]
+MEASUREMENTS = ("validation", "passes")
 
 
 class MetricsLog:
@@ -25,13 +26,21 @@ class MetricsLog:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file: BinaryIO | None = None
+        self._measured: set[tuple[JSON, ...]] = set()
 
-    def append(self, record: Record) -> None:
-        """Add one record; a number that is not finite is written as null (JSON has no other way)."""
+    def append(self, record: Record) -> bool:
+        """Add one record; a number that is not finite is written as null (JSON has no other way).
+
+        False, and nothing is added, for what stands there already: the run goes on from this very step, and measures
+        again what it measured after it.
+        """
+        if _measurement(record) in self._measured:
+            return False
         if self._file is None:
             self._file = _open_after_whole_lines(self._path)
         self._file.write(_line(record))
         self._file.flush()
+        return True
 
     def truncate_after(self, step: int) -> None:
         """Drop the records of later steps, atomically; the rest keeps its bytes.
@@ -52,6 +61,8 @@ class MetricsLog:
             kept.append(_line({"kind": "event", "step": step, "text": text}))
         if kept != lines:
             write_file(self._path, b"".join(kept))
+        found = (record for line in kept if (record := _parsed(line)) is not None and _step(record) == step)
+        self._measured = {key for record in found if (key := _measurement(record))}
 
     def read(self) -> tuple[Record, ...]:
         """All whole records so far; see ``read_metrics``."""
@@ -98,6 +109,12 @@ def _parsed(line: bytes) -> Record | None:
     except (ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) else None
+
+
+def _measurement(record: Record) -> tuple[JSON, ...]:
+    """What tells a measurement after a step from others of that step; nothing for records of anything else."""
+    once = record.get("kind") in MEASUREMENTS or record.get("name") == "plateau"
+    return tuple(record.get(key) for key in ("kind", "name", "format", "step")) if once else ()
 
 
 def _step(record: Record) -> int:

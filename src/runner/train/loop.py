@@ -25,6 +25,7 @@ from runner.train.result import Ending, Result
 from runner.train.schedule import Measured, has_plateaued, learning_rate, shortened, warmup_steps
 from runner.train.state import Progress, read_state, write_state, write_weights
 from runner.train.step import Losses, losses_of, train_step, validation_losses
+from runner.train.stopping import CutShort
 from runner.train.watchdog import Watchdog, last_hang
 from runner.train.world import World
 
@@ -41,14 +42,20 @@ def train(job: Job, folder: RunFolder, world: World, reporter: Reporter, *, cach
     run = assemble(job, folder, world, reporter, cache=cache)
     resumed = _resumed(run)
     run, progress = begin(run, Progress.fresh(job, run.data.fingerprint)) if resumed is None else (run, resumed)
+    if not progress.step and _owes_validation(run, progress):
+        return _result(run, progress, "stopped")
     if world.leads:
         tell_environment(run, progress.step)
     progress, ending = run_steps(run, progress)
     if ending != "stopped":
         _publish(run, "final", progress)
-        record_passes(run.model, run.encoder, run.data, run.job, run.world, run.reporter, step=progress.step)
+        ending = ending if _counted(run, progress) else "stopped"
+    return _result(run, progress, ending)
+
+
+def _result(run: Run, progress: Progress, ending: Ending) -> Result:
     last = progress.validations[-1] if progress.validations else None
-    return Result(ending, progress.step, progress.best, last, progress.plateau_step, folder.root)
+    return Result(ending, progress.step, progress.best, last, progress.plateau_step, run.folder.root)
 
 
 def _resumed(run: Run) -> Progress | None:
@@ -71,9 +78,16 @@ def _resumed(run: Run) -> Progress | None:
 
 
 def begin(run: Run, progress: Progress) -> tuple[Run, Progress]:
-    """Before the first step: how good the untouched base is; with what the steps are taken."""
-    record_passes(run.model, run.encoder, run.data, run.job, run.world, run.reporter, step=0)
-    return _validated(run, progress)
+    """Before the first step: how good the untouched base is; with what the steps are taken.
+
+    Where a request to stop cuts it short the progress comes back as it was.
+    """
+    return _validated(run, progress) if _counted(run, progress) else (run, progress)
+
+
+def _counted(run: Run, progress: Progress) -> bool:
+    """Record how many questions are solved now; False if a request to stop cut it short."""
+    return record_passes(run.model, run.encoder, run.data, run.job, run.world, run.reporter, step=progress.step)
 
 
 def run_steps(run: Run, progress: Progress) -> tuple[Progress, Ending]:
@@ -85,6 +99,11 @@ def run_steps(run: Run, progress: Progress) -> tuple[Progress, Ending]:
 
 def _stepped(run: Run, progress: Progress, watchdog: Watchdog) -> tuple[Progress, Ending]:
     job, pending = run.job, list[_Pending]()
+    if progress.step and _owes_validation(run, progress):  # the stop that this run goes on from cut it short
+        run, progress = _validated(run, progress)
+        if _owes_validation(run, progress):
+            return progress, "stopped"
+        progress = _replanned(run, progress)
     batches = batches_of(run)
     while progress.step < progress.horizon.end:
         watchdog.step()
@@ -94,7 +113,7 @@ def _stepped(run: Run, progress: Progress, watchdog: Watchdog) -> tuple[Progress
         run, batches, batch, record = _taken(run, batches, step, rate=rate, stop=stop)
         progress = replace(progress, step=step, tokens=progress.tokens + job.train.tokens_per_step)
         pending.append(_Pending(step, rate, Readback(record), batch, batches.spent.take()))
-        validating = step % job.validation.every == 0 or step == progress.horizon.end
+        validating = _owes_validation(run, progress)
         saving = step % job.checkpoint.every == 0 or step == progress.horizon.end
         progress, stopping = _noted(run, progress, pending, everything=validating or saving)
         if stopping:
@@ -104,9 +123,10 @@ def _stepped(run: Run, progress: Progress, watchdog: Watchdog) -> tuple[Progress
         if validating:
             run, progress = _validated(run, progress)
             batches, progress = batches_of(run), _replanned(run, progress)
-        if saving or stopping:
+        cut_short = _owes_validation(run, progress)
+        if saving or stopping or cut_short:
             _save(run, progress)
-        if stopping and progress.step < progress.horizon.end:
+        if cut_short or (stopping and progress.step < progress.horizon.end):
             return progress, "stopped"
     return progress, "finished" if progress.plateau_step is None else "plateau"
 
@@ -158,9 +178,21 @@ def _noted(run: Run, progress: Progress, pending: list[_Pending], *, everything:
     return progress, any(read[-1] > 0 for read in values)
 
 
+def _owes_validation(run: Run, progress: Progress) -> bool:
+    """Whether the held-out loss is wanted after the steps so far, and has not been measured."""
+    step = progress.step
+    wanted = step % run.job.validation.every == 0 or step == progress.horizon.end
+    return wanted and all(measured.step != step for measured in progress.validations[-1:])
+
+
 def _validated(run: Run, progress: Progress) -> tuple[Run, Progress]:
-    """Measure the held-out loss, in smaller passes where there is no memory; a new best is published at once."""
+    """Measure the held-out loss, in smaller passes where there is no memory; a new best is published at once.
+
+    Where a request to stop cuts it short, nothing is told and the validation stays owed.
+    """
     run, losses = _held_out(run, progress.step)
+    if losses is None:
+        return run, progress
     seconds = run.watch.lap("validation_s")
     run.reporter.record({"kind": "validation", "step": progress.step, **asdict(losses), "seconds": seconds})
     progress = progress.measured(Measured(progress.step, losses.loss))
@@ -169,11 +201,15 @@ def _validated(run: Run, progress: Progress) -> tuple[Run, Progress]:
     return run, progress
 
 
-def _held_out(run: Run, step: int) -> tuple[Run, Losses]:
-    """The held-out losses, and with what the next steps are taken."""
+def _held_out(run: Run, step: int) -> tuple[Run, Losses | None]:
+    """The held-out losses, None if a request to stop cut them short; and with what the next steps are taken."""
+    held_out, asked = run.data.validation, run.reporter.stop_requested
     while True:
         try:
-            return run, validation_losses(run.engine, run.data.validation, run.world, rows=run.settings.micro_batch)
+            rows = run.settings.micro_batch
+            return run, validation_losses(run.engine, held_out, run.world, rows=rows, asked=asked)
+        except CutShort:
+            return run, None
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise

@@ -17,6 +17,7 @@ from runner.model.source import EMBEDDED
 from runner.model.tokenizer import Encoder
 from runner.runs import JSON
 from runner.train.reporter import Reporter
+from runner.train.stopping import CutShort
 from runner.train.world import World
 
 HAS_HIDDEN_TESTS = "builtin:questions"
@@ -32,24 +33,42 @@ def counted_questions(data: PreparedData, job: Job) -> tuple[str, ...]:
 
 def record_passes(
     model: nn.Module, encoder: Encoder, data: PreparedData, job: Job, world: World, reporter: Reporter, *, step: int
-) -> None:
-    """Record how many of the ``counted_questions`` are solved now, on rank 0.
+) -> bool:
+    """Record how many of the ``counted_questions`` are solved now, on rank 0; False if a request to stop cut it short.
 
     Before the first step also in the base's own format, a comment to continue with code, so that what tuning
     adds is not the format alone.  Where there is no sandbox nothing is counted, and that is told: only what the
     embedded model writes, which knows nothing but these questions' code, may run in plain processes.
+    Before the first step all ranks wait for the answer, which is the same on each; after the last rank 0 alone goes on.
     """
+    whole = not world.leads or _recorded(model, encoder, data, job, reporter, step=step)
+    return whole if step else bool(world.from_lead(int(whole)))
+
+
+def _recorded(
+    model: nn.Module, encoder: Encoder, data: PreparedData, job: Job, reporter: Reporter, *, step: int
+) -> bool:
     ids = counted_questions(data, job)
-    if not ids or not world.leads:
-        return
+    if not ids:
+        return True
     if job.model.id not in EMBEDDED and (reason := sandbox_works()) is not None:
         why = f"what the model writes may not run without a sandbox, and {reason}; {INSTALL}"
         text = f"solved questions are not counted: {why}"
         reporter.record({"kind": "event", "step": step, "name": "passes", "text": text})
-        return
+        return True
+
+    def between() -> None:
+        if reporter.stop_requested():
+            raise CutShort
+
+    most = job.evaluation.max_new_tokens
     for prompt, arm in (AFTER if step else BEFORE).items():
-        counted = count_passes(model, encoder, ids, max_new_tokens=job.evaluation.max_new_tokens, arm=arm)
+        try:
+            counted = count_passes(model, encoder, ids, max_new_tokens=most, arm=arm, between=between)
+        except CutShort:
+            return False
         reporter.record(record_of(counted, step, prompt))
+    return True
 
 
 def record_of(count: PassCount, step: int, prompt: str) -> dict[str, JSON]:

@@ -41,9 +41,8 @@ class FileReporter:
         self._stop_file = stop_file
 
     def record(self, record: Mapping[str, JSON]) -> None:
-        """Append to ``metrics.jsonl`` first, then tell the trackers."""
-        self._log.append(record)
-        if self._tracker is not None:
+        """Append to ``metrics.jsonl`` first, then tell the trackers what was new there."""
+        if self._log.append(record) and self._tracker is not None:
             self._tracker.log(record)
 
     def resumed(self, step: int) -> None:

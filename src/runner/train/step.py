@@ -3,7 +3,7 @@
 When to step, to measure and to save is the loop's.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from runner.model.adapter import causal_lm
 from runner.model.fused import Documents, fused_states
 from runner.train.batches import MicroBatch, StepBatch, in_order
 from runner.train.loss import linear_cross_entropy
+from runner.train.stopping import unless_stopped
 from runner.train.strategies import EngineModel, Strategy
 from runner.train.world import World
 
@@ -99,13 +100,20 @@ def train_step(
     return record
 
 
-def validation_losses(model: nn.Module, split: PackedSplit, world: World, *, rows: int) -> Losses:
-    """The losses over all of ``split``, the same on every rank; the model's mode is left as it was."""
+def validation_losses(
+    model: nn.Module, split: PackedSplit, world: World, *, rows: int, asked: Callable[[], bool] = lambda: False
+) -> Losses:
+    """The losses over all of ``split``, the same on every rank; the model's mode is left as it was.
+
+    Raises ``CutShort`` on every rank, between two passes, when ``asked`` says on any that the run should stop.
+    """
     training = model.training
     model.eval()
     batches = in_order(split, rows=rows, rank=world.rank, ranks=world.size, device=world.device)
-    sums = summed_losses(model, batches, world.device)
-    model.train(training)
+    try:
+        sums = summed_losses(model, unless_stopped(batches, world, asked), world.device)
+    finally:
+        model.train(training)
     return losses_of(world.sum(sums).flatten().tolist())
 
 

@@ -38,6 +38,28 @@ def test_a_program_that_was_late_runs_once_more_after_the_others(monkeypatch: py
     assert ran == ["busy", "endless", "c", "busy", "endless"]
 
 
+def test_progress_that_raises_lets_no_other_program_begin(monkeypatch: pytest.MonkeyPatch) -> None:
+    programs = [CallProgram(f"def solve(n):\n    return n + {number}\n", (Test((1,), 1),)) for number in range(40)]
+    begun: list[Program] = []
+    judge = judging._judge
+
+    def noted(walls: Walls, timeout_s: float, program: Program) -> Verdict:
+        begun.append(program)
+        return judge(walls, timeout_s, program)
+
+    class Enough(Exception):
+        pass
+
+    def stop(judged: int) -> None:
+        if judged == 3:
+            raise Enough
+
+    monkeypatch.setattr(judging, "_judge", noted)
+    with pytest.raises(Enough):
+        run_programs(programs, workers=1, walls="none", progress=stop)
+    assert 3 <= len(begun) <= 6
+
+
 def test_progress_counts_every_program_once(monkeypatch: pytest.MonkeyPatch) -> None:
     counted(monkeypatch, {"a": [Verdict("timeout"), Verdict("timeout")], "b": [Verdict("passed")]})
     told: list[int] = []

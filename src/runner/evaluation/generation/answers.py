@@ -54,12 +54,14 @@ def complete(
     max_new_tokens: int,
     batch: int = 64,
     progress: Callable[[int], None] | None = None,
+    between: Callable[[], None] | None = None,
 ) -> list[tuple[Completion, ...]]:
     """For each prompt, in order, ``sampling.samples`` answers, each ended by end-of-sequence or the cap.
 
     But for rounding an answer depends on model, prompt, sampling, and its prompt and sample number alone: not on
     ``batch``, the answers computed at once, nor on its neighbours.  ``model`` is a Hugging Face or PEFT causal model,
     also one with compiled or written-out layers; it is left as it was.  ``progress`` gets the number of prompts done.
+    ``between`` is called whenever it is looked which answers have ended: what it raises ends all of them.
     Raises ``UserError`` for an empty prompt, for a cap below 1, and for layers that are not attention.
     """
     ids = _encoded(encoder, prompts, max_new_tokens)
@@ -70,7 +72,7 @@ def complete(
         with _answering(model) as lm:
             slots = Slots(lm, sampling, slots_wanted, _capacity(ids, max_new_tokens))
             done = 0
-            for finished in serve(slots, requests, Ending(encoder.eos_id, max_new_tokens)):
+            for finished in serve(slots, requests, Ending(encoder.eos_id, max_new_tokens), between):
                 answer = answers[finished.request.prompt]
                 answer[finished.request.sample] = _completion(encoder, finished)
                 if len(answer) == sampling.samples:

@@ -3,7 +3,7 @@
 What a slot computes is ``slots``'s, which prompts there are ``answers``'s.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -40,8 +40,10 @@ class Ending:
     cap: int
 
 
-def serve(slots: Slots, requests: Sequence[Request], ending: Ending) -> Iterator[Finished]:
-    """Every request's answer, in the order in which they end.
+def serve(
+    slots: Slots, requests: Sequence[Request], ending: Ending, between: Callable[[], None] | None = None
+) -> Iterator[Finished]:
+    """Every request's answer, in the order in which they end; ``between`` is called between two looks.
 
     Longest prompts go first, so that a cache that is too large fails at once and the last answers are short ones.
     """
@@ -49,6 +51,8 @@ def serve(slots: Slots, requests: Sequence[Request], ending: Ending) -> Iterator
     rows: list[_Row] = []
     steps = steps_on(slots.device)
     while waiting or rows:
+        if between is not None:
+            between()
         taken = _to_admit(waiting, slots)
         if taken:
             rows += [_Row(request) for request in taken]

@@ -42,7 +42,7 @@ def run_programs(
     of a script for each of its inputs; a script's first failure is its last run.  One that is not in time runs once
     more, alone, after the others: a busy machine is no verdict.  Equal programs with equal tests run once.
     ``walls`` "none" isolates from nothing; to be used where the programs may be trusted not to attack.
-    ``progress`` gets the number of programs judged.
+    ``progress`` gets the number of programs judged; if it raises, what runs is ended first, and no other begins.
     Raises ``UserError`` where programs cannot be started so, ``SyntaxError`` for test code that is not Python.
     """
     groups = list(_alike(programs).values())
@@ -52,10 +52,14 @@ def run_programs(
         BUILDERS[walls](BOXES_A_WORKER * count) as built,
         ThreadPoolExecutor(count, initializer=built.enter) as pool,
     ):
-        for group, verdict in _judge_all(built, pool, programs, groups, timeout_s):
-            verdicts.update(dict.fromkeys(group, verdict))
-            if progress is not None:
-                progress(len(verdicts))
+        try:
+            for group, verdict in _judge_all(built, pool, programs, groups, timeout_s):
+                verdicts.update(dict.fromkeys(group, verdict))
+                if progress is not None:
+                    progress(len(verdicts))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     return [verdicts[index] for index in range(len(programs))]
 
 
