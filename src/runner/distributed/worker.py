@@ -146,7 +146,7 @@ class RayReporter:
     def __init__(self, plain: "Reporter", *, startup: Mapping[str, float] | None = None) -> None:
         self._plain = plain
         self._startup = dict(startup or {})
-        self._drain = Drain()
+        self._drain = Drain.of_this_worker()
 
     def record(self, record: Record) -> None:
         """As the plain one; to where start-up time went comes what passed before the loop was called."""
@@ -161,7 +161,8 @@ class RayReporter:
         return self._plain.stop_requested() or self._drain.announced()
 
     def close(self) -> None:
-        """As the plain one."""
+        """As the plain one; and look no more for what happens to the machine."""
+        self._drain.close()
         self._plain.close()
 
     def saved(self, step: int, checkpoint: Path, validation_loss: float | None) -> None:
