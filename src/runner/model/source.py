@@ -3,6 +3,7 @@
 Loading weights is in ``base``; bringing them into the cache beforehand is ``runner fetch``.
 """
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from runner.config.job import Model
 from runner.errors import RunnerError, UserError
 
 EMBEDDED = {"builtin:tiny-starcoder2": Path(__file__).parent / "tiny"}
+SAMPLES, SAMPLE_BYTES = 64, 1 << 16  # of each file of weights: to read all of them takes minutes
 ONE_FILE, INDEX_FILE = "model.safetensors", "model.safetensors.index.json"
 
 
@@ -37,6 +39,23 @@ def commit_of(model: Model) -> str | None:
 
     found = try_to_load_from_cache(model.id, "config.json", revision=model.revision)
     return Path(found).parent.name if isinstance(found, str) else None
+
+
+def content_of(model: Model) -> str:
+    """Sixteen hex digits that change with the configuration and the weights of a base in a folder.
+
+    Of a large file only samples are looked at, evenly spread, and its size.  Raises as ``weight_files``.
+    """
+    folder = Path(locate(model.id))
+    digest = hashlib.sha256((folder / "config.json").read_bytes())
+    for path in weight_files(folder):
+        size = path.stat().st_size
+        digest.update(f"|{path.name} {size}|".encode())
+        with path.open("rb") as file:
+            for number in range(SAMPLES):
+                file.seek(number * size // SAMPLES)
+                digest.update(file.read(SAMPLE_BYTES))
+    return digest.hexdigest()[:16]
 
 
 def weight_files(folder: Path) -> list[Path]:

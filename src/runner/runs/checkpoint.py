@@ -46,8 +46,8 @@ class FoundCheckpoint:
 class CheckpointStore:
     """The checkpoints of one run under ``root``, one folder ``step-000500`` each.
 
-    ``stamp`` is the identity that a checkpoint must share to be resumed from (job hash, data fingerprint,
-    base model); ``attempt`` is the start of training that writes.
+    ``stamp`` says what a checkpoint belongs to; only one whose ``job`` is the same is resumed from.  ``attempt`` is
+    the start of training that writes.
     """
 
     def __init__(self, root: Path, *, keep: int, stamp: Mapping[str, str], attempt: Attempt) -> None:
@@ -109,8 +109,8 @@ class CheckpointStore:
         manifest = verified(path)
         if manifest.step != step:
             raise Damaged(f"its manifest is of step {manifest.step}")
-        if difference := manifest.difference(self._stamp):
-            raise Damaged(difference)
+        if manifest.stamp.get("job") != self._stamp.get("job"):
+            raise Damaged(str(manifest.difference(self._stamp, recorded_only=True)))
         return manifest
 
     def _steps(self) -> list[tuple[int, Path]]:

@@ -33,12 +33,15 @@ class Manifest:
     stamp: Mapping[str, str]
     versions: Mapping[str, str]
 
-    def difference(self, stamp: Mapping[str, str]) -> str | None:
-        """The entries of ``stamp`` that this folder was not written for, both values named; None if all agree."""
+    def difference(self, stamp: Mapping[str, str], *, recorded_only: bool = False) -> str | None:
+        """The entries of ``stamp`` that this folder was not written for, both values named; None if all agree.
+
+        ``recorded_only`` leaves out those that its writer, an older version, did not tell.
+        """
         differing = [
             f"{key} is {self.stamp.get(key, 'not recorded')}, this run has {value}"
             for key, value in stamp.items()
-            if self.stamp.get(key) != value
+            if self.stamp.get(key) != value and (key in self.stamp or not recorded_only)
         ]
         return "; ".join(differing) or None
 

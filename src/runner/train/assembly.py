@@ -9,7 +9,6 @@ from pathlib import Path
 from torch import nn
 
 from runner.config.job import Job
-from runner.config.load import job_hash
 from runner.data import PreparedData, prepare
 from runner.model.base import check_vocabulary, load_config
 from runner.model.tokenizer import Encoder, load_encoder
@@ -17,6 +16,7 @@ from runner.plan import Settings, check_positions, present_device, read_geometry
 from runner.runs import RunFolder
 from runner.train.batches import Batches
 from runner.train.clock import Stopwatch
+from runner.train.identity import pinned, stamp_of
 from runner.train.optimizer import FlatAdamW
 from runner.train.reporter import Reporter
 from runner.train.saving import Saves
@@ -51,18 +51,20 @@ def assemble(job: Job, folder: RunFolder, world: World, reporter: Reporter, *, c
     """Tokenizer, data, model and optimizer, each timed; nothing has been trained yet."""
     watch = Stopwatch()
     choose_kernels(world.device, deterministic=job.train.deterministic)
-    encoder, data = load_data(job, cache=cache)
+    started = pinned(job, folder, world, reporter)
+    encoder, data = load_data(started, cache=cache)
     watch.lap("data_s")
-    geometry = read_geometry(job)
-    settings = settle(job, geometry, present_device(), ranks=world.size)
+    geometry = read_geometry(started)
+    settings = settle(started, geometry, present_device(), ranks=world.size)
     if settings.compiled and geometry.why_not_fused is not None:
         text = f"layers are compiled and not written out: {geometry.why_not_fused}"
         reporter.record({"kind": "event", "step": 0, "name": "layers", "text": text})
     with loading(job, world):
-        model = build_model(job, settings, world.device)
+        model = build_model(started, settings, world.device)
     engine, optimizer = begin_strategy(job, model, settings, world)
     watch.lap("model_s")
-    saves = Saves.begin(folder, world, keep=job.checkpoint.keep, stamp={"job": job_hash(job)})
+    stamp = stamp_of(job, started.model, data.fingerprint)
+    saves = Saves.begin(folder, world, keep=job.checkpoint.keep, stamp=stamp)
     saves.preflight(STATE_BYTES * optimizer.count)
     return Run(job, folder, world, reporter, encoder, data, settings, model, engine, optimizer, saves, watch)
 

@@ -62,6 +62,8 @@ def _resumed(run: Run) -> Progress | None:
     """The progress of the newest valid checkpoint, its tensors in place; rank 0 chooses for all."""
     step, skipped = run.saves.newest()
     step = run.world.from_lead(step)
+    if step >= 0:
+        run.saves.check_base(step)
     run.reporter.resumed(step)
     for line in skipped:
         run.reporter.record({"kind": "event", "step": max(step, 0), "text": line})

@@ -9,7 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from runner.runs import Attempt, CheckpointStore, Manifest, RunFolder, package_versions, publish_folder, recover_folder
+from runner.errors import UserError
+from runner.runs import (
+    Attempt,
+    CheckpointStore,
+    Manifest,
+    RunFolder,
+    package_versions,
+    publish_folder,
+    recover_folder,
+    verified,
+)
 from runner.train.world import World
 
 
@@ -51,6 +61,16 @@ class Saves:
         """``DoesNotFit`` unless two checkpoints and a reserve fit on the disk."""
         if self.lead is not None:
             self.lead.store.preflight(checkpoint_bytes)
+
+    def check_base(self, step: int) -> None:
+        """``UserError``, on every rank alike, unless the checkpoint after ``step`` was made of what the run has now."""
+        manifest = verified(self.path(step), contents=False)
+        if difference := manifest.difference(self.stamp, recorded_only=True):
+            raise UserError(
+                f"the checkpoint of step {step} belongs to something else: {difference}",
+                str(self.path(step)),
+                "bring back what it was trained on, or start a new run with --name or --resume never",
+            )
 
     def path(self, step: int) -> Path:
         """The folder of the checkpoint after ``step``."""
