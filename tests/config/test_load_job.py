@@ -176,8 +176,25 @@ def test_the_schema_accepts_jobs_and_refuses_what_loading_refuses() -> None:
 def test_a_cluster_profile_takes_the_command_lines_options() -> None:
     assert load_cluster(None) == Cluster()
     assert load_cluster(None, {"workers": 3, "storage": "/shared/a: b"}).storage == "/shared/a: b"
-    with pytest.raises(JobFileError, match=r"--storage: storage is .s3://b/r.; it must be a folder"):
-        load_cluster(None, {"storage": "s3://b/r"})
+    assert load_cluster(None, {"storage": "s3://b/r"}).storage == "s3://b/r"
+
+
+@pytest.mark.parametrize(
+    ("storage", "told"),
+    [
+        ("http://b/r", "it must be a folder, s3://BUCKET/PREFIX or gs://BUCKET/PREFIX"),
+        ("s3://key:canary@b/r", "credentials and endpoint belong in the environment"),
+        ("s3://b/r?endpoint_override=canary", "credentials and endpoint belong in the environment"),
+        ("s3:///r", "it must be s3://BUCKET/PREFIX of letters"),
+        ("gs://b/../r", "it must be gs://BUCKET/PREFIX of letters"),
+        ("gs://b/a b", "it must be gs://BUCKET/PREFIX of letters"),
+    ],
+)
+def test_a_url_that_names_no_place_in_a_bucket_is_refused(storage: str, told: str) -> None:
+    with pytest.raises(JobFileError, match="--storage: ") as refused:
+        load_cluster(None, {"storage": storage})
+    assert told in str(refused.value)
+    assert "canary" not in str(refused.value)
 
 
 def test_errors_survive_pickling() -> None:

@@ -89,7 +89,7 @@ def evaluate(
     drawn = (0.8 if samples > 1 else 0.0) if temperature is None else temperature
     asking = Asking(samples, drawn, top_p if drawn else 1.0, max_new_tokens or 0, seed)
     wish = Wish(tuple(suite or (HELD_OUT,)), limit, split, weights, max_new_tokens, batch)
-    _evaluate(run, kept_in(storage), wish, asking, limits, ticker)
+    _evaluate(run, kept_in(storage, run=run, with_folders=(weights,)), wish, asking, limits, ticker)
 
 
 def _evaluate(run: str, storage: Path, wish: Wish, asking: "Asking", limits: "Limits", ticker: "Ticker") -> None:

@@ -52,7 +52,7 @@ def export(
     """
     from runner.runs import load_run
 
-    loaded = load_run(kept_in(storage), run)
+    loaded = load_run(kept_in(storage, run=run, with_folders=(weights,)), run)
     subject = _subject(loaded, weights, dtype)
     request = Request(form or subject.forms[0], to, force, _words(loaded.folder, weights, dtype))
     target = _target(subject, request)

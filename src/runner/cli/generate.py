@@ -57,7 +57,7 @@ def generate(
     from runner.runs import load_run
 
     sampling = Sampling(temperature=temperature, seed=seed)
-    folder = load_run(kept_in(storage), run).folder
+    folder = load_run(kept_in(storage, run=run, with_folders=(weights,)), run).folder
     answerer = _loaded(load_job(folder.job_file), folder, weights, sampling, max_new_tokens)
     if chatting:
         _chat(answerer, use)

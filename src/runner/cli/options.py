@@ -37,15 +37,29 @@ Address: TypeAlias = Annotated[
     typer.Option("--address", metavar="HOST:PORT", help="A running Ray cluster to join; else Ray is started here."),
 ]
 Storage: TypeAlias = Annotated[
-    str | None, typer.Option("--storage", metavar="FOLDER", help=f"Where runs are kept; {RUNS}/ when left out.")
+    str | None,
+    typer.Option("--storage", metavar="FOLDER|URL", help=f"Where runs are kept, also s3:// or gs://; {RUNS}/ if not."),
 ]
 
 
-def kept_in(storage: str | None, kept: str = RUNS) -> Path:
-    """The folder in which to look for runs: ``kept`` when nobody names one; in a Ray job where its runs last."""
-    from runner.config.ray_job import lasting
+def kept_in(
+    storage: str | None, kept: str = RUNS, *, run: str | None = None, with_folders: tuple[str, ...] = ()
+) -> Path:
+    """The folder in which to look for runs: ``kept`` when nobody names one; in a Ray job where its runs last.
 
-    return Path(lasting(storage or kept)).expanduser()
+    Of a bucket it is a folder on this machine, to which the records of all runs are brought; or of ``run`` alone,
+    with what ``with_folders`` names of it.
+    """
+    from runner.config.ray_job import lasting
+    from runner.config.storage import fault_of, is_url
+
+    if storage is None or not is_url(storage):
+        return Path(lasting(storage or kept)).expanduser()
+    if fault := fault_of(storage):
+        raise UserError(fault, "--storage")
+    from runner.runs.remote.viewing import view, view_all
+
+    return view_all(storage, CACHE) if run is None else view(storage, CACHE, run, with_folders=with_folders)
 
 
 def named_job(file: Path | None, overrides: list[str] | None, name: str | None = None) -> "Job":
@@ -80,6 +94,18 @@ def named_cluster(
     profile = load_cluster(file, {key: value for key, value in given.items() if value is not None})
     folder = profile.storage if "storage" in profile.model_fields_set else kept
     return profile.model_copy(update={"storage": lasting(folder)})
+
+
+def check_kept_in_folder(profile: "Cluster") -> None:
+    """``UserError`` where a search would be kept in a bucket."""
+    from runner.config.storage import is_url
+
+    if is_url(profile.storage):
+        raise UserError(
+            f"a search is kept in a folder, not in {profile.storage}",
+            "--storage or the cluster file",
+            "give a folder that all machines see; runs alone are kept in buckets",
+        )
 
 
 def _worker_range(workers: str | None) -> "dict[str, Value]":

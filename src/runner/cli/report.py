@@ -108,7 +108,7 @@ def _found(name: str, storage: str | None) -> "tuple[list[RunFolder], list[RunFo
     """The run and the search of this name, those that there are."""
     from runner.runs import RunFolder
 
-    run, search = (RunFolder.at(kept_in(storage, kept), name) for kept in (RUNS, SEARCHES))
+    run, search = (RunFolder.at(kept_in(storage, kept, run=name), name) for kept in (RUNS, SEARCHES))
     is_search = (search.root / SEARCH_FILE).is_file()
     is_run = run.job_file.is_file() and not (run.root / SEARCH_FILE).is_file()
     return ([run] if is_run else []), ([search] if is_search else [])

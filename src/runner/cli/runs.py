@@ -19,12 +19,14 @@ REASON = 60  # columns; all of it is shown by `runner show`
 
 def runs(storage: Storage = None) -> None:
     """List the runs, the last changed first."""
+    from runner.config.storage import is_url
     from runner.runs.listing import list_runs
 
     folder = kept_in(storage)
     found = list_runs(folder)
     if not found:
-        typer.echo(f"no runs in {folder.absolute()}; start one with: runner train")
+        place = storage if storage and is_url(storage) else folder.absolute()
+        typer.echo(f"no runs in {place}; start one with: runner train")
         return
     widest = max(4, *(len(summary.name) for summary in found))
     typer.echo(f"{'run':{widest}}  {'state':8}  {'steps':>13}  {'best loss':>9}  changed (UTC)        reason")
@@ -45,4 +47,4 @@ def show(
     storage: Storage = None,
 ) -> None:
     """Show one run, its losses and where its results lie."""
-    show_run(kept_in(storage), run)
+    show_run(kept_in(storage, run=run), run)

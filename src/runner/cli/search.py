@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from runner.cli.options import CACHE, Address, ClusterFile, Overrides, Workers, named_cluster
+from runner.cli.options import CACHE, Address, ClusterFile, Overrides, Workers, check_kept_in_folder, named_cluster
 from runner.cli.ready import check_for_elsewhere, data_to_train_on
 from runner.errors import Interrupted, Stopped, UserError
 
@@ -56,6 +56,7 @@ def search(
     options = {"trials": trials, "concurrency": concurrent, "time_budget_minutes": minutes(time_budget), "name": name}
     space = _named_space(search, override or [], {key: value for key, value in options.items() if value is not None})
     profile = named_cluster(cluster, workers, storage, address=address, kept=SEARCHES)
+    check_kept_in_folder(profile)
     if profile.min_workers is not None:
         typer.echo(f"warning: min_workers is not used: a trial trains on {profile.workers} workers", err=True)
     typer.echo(f"{described(space)}\n")

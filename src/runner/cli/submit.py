@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from runner.cli.options import ClusterFile, Overrides, Workers, named_cluster, named_job
+from runner.cli.options import ClusterFile, Overrides, Workers, check_kept_in_folder, named_cluster, named_job
 from runner.cli.submissions import ServerAddress, follow_to_end, reached
 from runner.errors import UserError
 
@@ -47,7 +47,10 @@ def submit(
         typer.Option(help="auto goes on with an unfinished one of this name; never starts a new one; must goes on."),
     ] = "auto",
     storage: Annotated[
-        str | None, typer.Option("--storage", metavar="FOLDER", help="Where it is kept, a folder that every node sees.")
+        str | None,
+        typer.Option(
+            "--storage", metavar="FOLDER|URL", help="Where it is kept: a folder that every node sees, s3://, gs://."
+        ),
     ] = None,
     runtime_env: Annotated[
         Path | None,
@@ -66,6 +69,8 @@ def submit(
     wish = Wish(job, tuple(override or ()), {key: str(value) for key, value in given.items() if value is not None})
     target = _target(wish, name)
     profile = named_cluster(cluster, workers, storage)
+    if target.search is not None:
+        check_kept_in_folder(profile)
     request = _request(wish, target, resume, runtime_env)
     typer.echo(described(request))
     server = reached(address)

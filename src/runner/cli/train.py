@@ -58,11 +58,16 @@ def train(
 
         show_plan(settings, profile, measure=False)
         return
+    from runner.config.storage import is_url
     from runner.distributed.ray_session import check_local_size
     from runner.distributed.signals import sigterm_stops
 
     check_local_size(profile)
     with sigterm_stops():
+        if is_url(profile.storage):
+            from runner.runs.remote.opening import check_storage
+
+            check_storage(profile.storage)
         if profile.address is None:
             data_to_train_on(settings)
         else:

@@ -13,6 +13,7 @@ from runner.config.document import Document, Value, read_document
 from runner.config.faults import check
 from runner.config.job import Count, Section
 from runner.config.overrides import set_value
+from runner.config.storage import fault_of, is_url
 
 
 class Cluster(Section):
@@ -43,7 +44,13 @@ class Cluster(Section):
         default=3, description="Times that dead workers are started again, from the last checkpoint; a count."
     )
     storage: Annotated[StrictStr, Field(min_length=1)] = Field(
-        default="runs", description="Folder of the runs; with several machines one that all of them see."
+        default="runs",
+        description="Where runs are kept: a folder, which all machines see, or s3://BUCKET/PREFIX, gs://BUCKET/PREFIX.",
+    )
+
+    storage_patience_s: Annotated[float, Field(gt=0.0, allow_inf_nan=False)] = Field(
+        default=600.0,
+        description="Seconds for which a bucket that does not answer is tried again before the run ends.",
     )
 
     @property
@@ -55,9 +62,9 @@ class Cluster(Section):
 
     @field_validator("storage")
     @classmethod
-    def _is_a_folder(cls, storage: str) -> str:
-        if "://" in storage:
-            raise ValueError(f'storage is "{storage}"; it must be a folder: mount the bucket and give its path')
+    def _is_a_place(cls, storage: str) -> str:
+        if is_url(storage) and (fault := fault_of(storage)) is not None:
+            raise ValueError(fault)
         return storage
 
     @model_validator(mode="after")

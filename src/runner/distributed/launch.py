@@ -13,13 +13,13 @@ from typing import Any
 from runner.config.cluster import Cluster
 from runner.config.job import Job
 from runner.config.load import job_hash
+from runner.distributed.kept import bucket_of, check_seen, check_still_ours, linked, open_kept_run
 from runner.distributed.outcome import Outcome, read_outcome
 from runner.distributed.ray_session import RAY_THREAD, Resources, living_nodes, ray_session
-from runner.distributed.shared_folder import check_seen_by_all
 from runner.distributed.signals import StopSignals
 from runner.distributed.worker import STOP_FILE, Assignment, work
 from runner.errors import Interrupted, RunnerError, Stopped, TrainingFailed
-from runner.runs import JobRecord, OpenRun, Resume, open_run
+from runner.runs import JobRecord, OpenRun, Resume
 from runner.runs.folder import RunFolder
 from runner.runs.full_disk import full_disk, is_full_disk
 from runner.runs.trackers import check_trackers
@@ -39,15 +39,16 @@ def launch(job: Job, cluster: Cluster, *, resume: Resume, follow: Follow, launch
     check_trackers(job.track)
     job = with_absolute_paths(job)
     record = JobRecord(job.model_dump(mode="json"), job_hash(job))
-    with open_run(Path(cluster.storage), job.name, job=record, resume=resume) as run:
+    with open_kept_run(cluster.storage, job.name, job=record, resume=resume, cache=cache) as run:
         if run.status == "finished":
             return _finished_before(run)
         run.folder.inside(STOP_FILE).unlink(missing_ok=True)
         # Ray takes SIGTERM for itself when it starts: ours must come after
         with ray_session(cluster) as resources, StopSignals(run.folder.inside(STOP_FILE)) as signals:
-            check_seen_by_all(run.folder.root, living_nodes())
-            assignment = _assignment(job, run.folder, cluster, resources, cache, launched_at)
-            _fit(assignment, cluster, resources, signals, lambda ended: follow(run.folder, ended))
+            check_seen(run, living_nodes())
+            assignment = _assignment(job, run, cluster, resources, cache, launched_at)
+            with linked(run, joined=cluster.address is not None):
+                _fit(assignment, cluster, resources, signals, lambda ended: follow(run.folder, ended))
         return _settled(run, job, assignment, signals)
 
 
@@ -64,16 +65,18 @@ def with_absolute_paths(job: Job) -> Job:
 
 
 def _assignment(
-    job: Job, folder: RunFolder, cluster: Cluster, resources: Resources, cache: Path, launched_at: float
+    job: Job, run: OpenRun, cluster: Cluster, resources: Resources, cache: Path, launched_at: float
 ) -> Assignment:
+    bucket = bucket_of(run, cluster)
     return Assignment(
         job=job.model_dump(mode="json"),
-        folder=str(folder.root),
+        folder=str(run.folder.root),
         cache=str(cache.expanduser().resolve()),
         launch_id=uuid.uuid4().hex,
         launched_at=launched_at,
         threads=max(1, resources.cpus_per_worker),
         gpu_memory_gib=cluster.gpu_memory_gib,
+        bucket=asdict(bucket) if bucket is not None else None,
     )
 
 
@@ -155,6 +158,7 @@ def _settled(run: OpenRun, job: Job, assignment: Assignment, signals: StopSignal
     outcome = read_outcome(run.folder.root, assignment.launch_id)
     steps = job.train.steps
     if outcome is None:
+        check_still_ours(run)
         outcome = TrainingFailed("the workers ended without a word", str(run.folder.root), "run the command again")
     if isinstance(outcome, RunnerError):
         run.record("failed", step=run.state.step, steps=steps, reason=str(outcome))

@@ -8,13 +8,14 @@ import tempfile
 import time
 import traceback
 from collections.abc import Mapping
-from contextlib import closing, nullcontext
+from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner.config.job import Job
 from runner.distributed.drain import Drain
+from runner.distributed.kept import Bucket, Mirror, mirror_of
 from runner.errors import Diverged, RunnerError, TrainingFailed, UserError
 from runner.runs import JSON, MetricsLog, RunFolder
 from runner.runs.attempt import StaleAttempt
@@ -44,6 +45,7 @@ class Assignment:
     launched_at: float  # seconds since the epoch, when the command was typed
     threads: int
     gpu_memory_gib: float | None = None
+    bucket: dict[str, Any] | None = None  # the fields of a ``Bucket``, where the run is kept in one
 
 
 def work(config: dict[str, Any]) -> None:
@@ -65,8 +67,13 @@ def work(config: dict[str, Any]) -> None:
     if assignment.gpu_memory_gib is not None and world.device.type == "cuda":
         limit_memory(world.device, assignment.gpu_memory_gib)
     job = Job.model_validate(assignment.job)
+    mirror: Mirror | None = None
     try:
-        result = _trained(job, folder, world, assignment)
+        bucket = Bucket(**assignment.bucket) if assignment.bucket is not None else None
+        mirror = mirror_of(bucket, folder, keep=job.checkpoint.keep, leads=world.leads)
+        result = _trained(job, folder, world, assignment, mirror)
+        if mirror is not None:
+            mirror.finish(hurry=result.ending == "stopped")
     except StaleAttempt:
         return  # a newer attempt of the run goes on; its outcome is the one that counts
     except (RunnerError, RuntimeError, MemoryError, OSError, *MISTAKES) as error:
@@ -74,19 +81,29 @@ def work(config: dict[str, Any]) -> None:
         if told is None:
             raise
         write_error(folder.root, assignment.launch_id, told)
+        _end(mirror)
         if world.size > 1 and not isinstance(error, UserError | Diverged):
             raise
         return
     if world.leads:
         write_result(folder.root, assignment.launch_id, result)
+    _end(mirror)
 
 
-def _trained(job: Job, folder: RunFolder, world: "World", assignment: Assignment) -> "Result":
+def _end(mirror: Mirror | None) -> None:
+    """Send what is still to be sent, as far as it goes: how the run ended is among it."""
+    if mirror is not None:
+        with suppress(RunnerError):
+            mirror.finish(hurry=True)
+        mirror.last_words()
+
+
+def _trained(job: Job, folder: RunFolder, world: "World", assignment: Assignment, mirror: Mirror | None) -> "Result":
     from runner.distributed.outcome import room_for_outcome
     from runner.train.loop import train
 
     room = room_for_outcome(folder) if world.leads else nullcontext()
-    with room, closing(_reporter(folder, job, assignment, world.leads)) as reporter:
+    with room, closing(_reporter(folder, job, assignment, mirror, world.leads)) as reporter:
         return train(job, folder, world, reporter, cache=Path(assignment.cache))
 
 
@@ -122,29 +139,33 @@ def _told(error: BaseException, job: Job, folder: RunFolder) -> RunnerError | No
     return TrainingFailed(f"{type(error).__name__}: {error}", f"traceback in {trace}", "please report it")
 
 
-def _reporter(folder: RunFolder, job: Job, assignment: Assignment, leads: bool) -> "Reporter":
+def _reporter(folder: RunFolder, job: Job, assignment: Assignment, mirror: Mirror | None, leads: bool) -> "Reporter":
     from runner.runs.trackers import Tracker, open_trackers
     from runner.train.reporter import FileReporter, SilentReporter
 
     if not leads:
-        return RayReporter(SilentReporter())
+        return RayReporter(SilentReporter(), mirror=mirror)
 
     def open_tracker(step: int) -> Tracker:
         return open_trackers(job.track, folder, step=step)
 
     plain = FileReporter(MetricsLog(folder.metrics_file), open_tracker, folder.inside(STOP_FILE))
-    return RayReporter(plain, startup={"ray_s": round(time.time() - assignment.launched_at, 3)})
+    startup = {"ray_s": round(time.time() - assignment.launched_at, 3)}
+    return RayReporter(plain, startup=startup, mirror=mirror)
 
 
 class RayReporter:
     """The plain reporter, and Ray Train told of every durable checkpoint by a pointer to it.
 
     A pointer, because Ray keeps only what lies in its own folder, and would refuse a run whose older
-    checkpoints were pruned by anyone but itself.
+    checkpoints were pruned by anyone but itself.  A run in a bucket goes through ``mirror``, and Ray is told nothing.
     """
 
-    def __init__(self, plain: "Reporter", *, startup: Mapping[str, float] | None = None) -> None:
+    def __init__(
+        self, plain: "Reporter", *, startup: Mapping[str, float] | None = None, mirror: Mirror | None = None
+    ) -> None:
         self._plain = plain
+        self._mirror = mirror
         self._startup = dict(startup or {})
         self._drain = Drain.of_this_worker()
 
@@ -153,12 +174,17 @@ class RayReporter:
         self._plain.record({**record, **self._startup} if record["kind"] == "startup" else record)
 
     def resumed(self, step: int) -> None:
-        """As the plain one."""
+        """As the plain one; the checkpoint has come to this machine on return."""
         self._plain.resumed(step)
+        if self._mirror is not None:
+            self._mirror.resumed(step)
+            for line in self._mirror.skipped:
+                self._plain.record({"kind": "event", "step": max(step, 0), "text": line})
 
     def stop_requested(self) -> bool:
-        """As the plain one, and when this worker's machine is about to be taken away."""
-        return self._plain.stop_requested() or self._drain.announced()
+        """As the plain one, when this worker's machine is about to be taken away, and when nothing can be sent."""
+        unsent = self._mirror is not None and self._mirror.must_stop()
+        return unsent or self._plain.stop_requested() or self._drain.announced()
 
     def close(self) -> None:
         """As the plain one; and look no more for what happens to the machine."""
@@ -170,6 +196,9 @@ class RayReporter:
         import ray.train
 
         self._plain.saved(step, checkpoint, validation_loss)
+        if self._mirror is not None:
+            self._mirror.saved(step)
+            return
         metrics = {"step": step, "validation_loss": validation_loss}
         if ray.train.get_context().get_world_rank() != 0:
             ray.train.report(metrics)

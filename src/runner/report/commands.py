@@ -12,6 +12,7 @@ from pathlib import Path
 from runner.config.cluster import Cluster
 from runner.report.style import Style
 from runner.runs import LoadedRun, RunFolder
+from runner.runs.remote.layout import read_origin
 
 RUNS: str = Cluster.model_fields["storage"].default
 UNFINISHED = ("stopped", "failed")
@@ -61,6 +62,8 @@ def again(folder: RunFolder) -> Command:
 def storage_words(folder: RunFolder) -> tuple[str, ...]:
     """The option by which commands typed here find the run in ``folder``; none where they look by themselves."""
     storage = folder.root.parent
+    if (origin := read_origin(folder.root)) is not None:
+        return ("--storage", origin.url.rpartition("/")[0])
     return () if storage == Path(RUNS).resolve() else ("--storage", typed(storage))
 
 

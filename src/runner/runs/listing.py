@@ -14,6 +14,7 @@ from runner.runs.folder import RunFolder
 from runner.runs.lock import Holder, is_held, read_holder
 from runner.runs.metrics import Record, read_metrics
 from runner.runs.opening import read_job
+from runner.runs.remote.layout import held_elsewhere
 from runner.runs.state import RunState, State, moment, read_state, seconds_between
 
 _Number = TypeVar("_Number", int, float)
@@ -74,10 +75,10 @@ def load_run(storage: Path, name: str) -> LoadedRun:
         raise UserError(f"there is no run {name}", f"{storage} ({there})", "give one of them, or another --storage")
     job = read_job(folder)
     records = read_metrics(folder.metrics_file)
-    held = is_held(folder.lock_file)
+    here, elsewhere = is_held(folder.lock_file), held_elsewhere(folder.root)
     state = read_state(folder.state_file) or RunState("running", "")
-    summary = _summary(folder, state, job, records, held=held)
-    return LoadedRun(folder, job, summary, records, read_holder(folder.lock_file) if held else None)
+    summary = _summary(folder, state, job, records, held=here or elsewhere is not None)
+    return LoadedRun(folder, job, summary, records, read_holder(folder.lock_file) if here else elsewhere)
 
 
 def _summary(

@@ -118,7 +118,7 @@ def read_job(folder: RunFolder) -> dict[str, JSON]:
 
 
 def _open_new(storage: Path, name: str, job: JobRecord) -> OpenRun:
-    for candidate in _names(name):
+    for candidate in names_from(name):
         folder = RunFolder.at(storage, candidate)
         try:
             folder.root.mkdir(parents=True)
@@ -133,7 +133,8 @@ def _open_new(storage: Path, name: str, job: JobRecord) -> OpenRun:
     raise AssertionError("names never end")
 
 
-def _names(name: str) -> Iterator[str]:
+def names_from(name: str) -> Iterator[str]:
+    """``name``, ``name-2``, ``name-3`` and on, each a name of a run."""
     yield name
     number = 2
     while True:

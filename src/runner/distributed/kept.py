@@ -1,0 +1,174 @@
+"""A launch, its workers, and where the run is kept: what differs between a folder that all see and a bucket.
+
+How a run lies in a bucket is ``runner.runs.remote``'s.
+"""
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from runner.config.cluster import Cluster
+from runner.config.storage import is_url
+from runner.distributed.shared_folder import ANSWER_S, check_seen_by_all
+from runner.errors import RunnerError, UserError
+from runner.runs import JobRecord, OpenRun, Resume, RunFolder, open_run
+
+STOP_POLL_S = 0.5
+
+
+def open_kept_run(storage: str, name: str, *, job: JobRecord, resume: Resume, cache: Path) -> OpenRun:
+    """``open_run`` in the folder or the bucket that ``storage`` names."""
+    if not is_url(storage):
+        return open_run(Path(storage), name, job=job, resume=resume)
+    from runner.runs.remote.opening import open_remote_run
+
+    return open_remote_run(storage, name, job=job, resume=resume, cache=cache)
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """What workers must know of a run in a bucket: its URL, who holds it, how long to try one that does not answer."""
+
+    url: str
+    holder: str
+    patience_s: float
+
+
+def bucket_of(run: OpenRun, cluster: Cluster) -> Bucket | None:
+    """The bucket in which ``run`` is kept; None for one in a folder."""
+    from runner.runs.remote.opening import RemoteRun
+
+    return Bucket(run.store.url, run.holder, cluster.storage_patience_s) if isinstance(run, RemoteRun) else None
+
+
+def check_seen(run: OpenRun, nodes: Sequence[dict[str, Any]]) -> None:
+    """``UserError`` unless all ``nodes`` reach where the run is kept."""
+    from runner.runs.remote.opening import RemoteRun
+
+    if not isinstance(run, RemoteRun):
+        check_seen_by_all(run.folder.root, nodes)
+    elif len(nodes) > 1:
+        _check_reached_by_all(run.store.url, nodes)
+
+
+def check_still_ours(run: OpenRun) -> None:
+    """``StaleAttempt`` that names the other one, if another process has taken over the run."""
+    from runner.runs.remote.claim import held_by
+    from runner.runs.remote.opening import RemoteRun
+
+    if isinstance(run, RemoteRun):
+        held_by(run.claim.register.newest(), run.holder, run.store)
+
+
+@contextmanager
+def linked(run: OpenRun, *, joined: bool) -> Iterator[None]:
+    """Within the block a launcher and workers on other machines hear of each other through the bucket, if it is one.
+
+    ``joined``: they may be on other machines, as on a Ray cluster that was not started here.
+    """
+    from runner.distributed.worker import STOP_FILE
+    from runner.runs.remote.opening import RemoteRun
+    from runner.runs.remote.receiving import News
+
+    if not isinstance(run, RemoteRun):
+        yield
+        return
+    over, stop_file = threading.Event(), run.folder.inside(STOP_FILE)
+
+    def pass_on() -> None:
+        asked = False
+        while not over.wait(STOP_POLL_S):
+            if run.claim.lost:
+                stop_file.touch()
+            if joined and not asked and stop_file.exists():
+                run.ask_to_stop()
+                asked = True
+
+    news = News(run.store, run.folder, before=run.claim.entry.attempt)
+    passing = threading.Thread(target=pass_on, name="stop", daemon=True)
+    passing.start()
+    if joined:
+        news.start()
+    try:
+        yield
+    finally:
+        over.set()
+        passing.join()
+        if joined:
+            news.stop()
+
+
+class Mirror(Protocol):
+    """What a worker of a run in a bucket does beside training.
+
+    ``skipped`` has a line for each checkpoint of the bucket that was passed over.
+    """
+
+    skipped: tuple[str, ...]
+
+    def resumed(self, step: int) -> None:
+        """The run goes on after ``step``; its checkpoint lies in this machine's folder on return."""
+
+    def saved(self, step: int) -> None:
+        """The checkpoint after ``step`` is durable here."""
+
+    def must_stop(self) -> bool:
+        """Whether it is no use to go on."""
+
+    def finish(self, *, hurry: bool) -> None:
+        """Everything is sent on return."""
+
+    def last_words(self) -> None:
+        """How it ended is sent, as far as it goes."""
+
+
+def mirror_of(bucket: Bucket | None, folder: RunFolder, *, keep: int, leads: bool) -> Mirror | None:
+    """This rank's part in keeping the run in its bucket, begun; None where it is kept in a folder."""
+    if bucket is None:
+        return None
+    from runner.runs.remote.receiving import Receiver
+    from runner.runs.remote.sending import Sender
+    from runner.runs.remote.store import Store, check_package
+
+    check_package(bucket.url)
+    folder.root.mkdir(parents=True, exist_ok=True)  # on a machine where nothing was launched
+    store = Store(bucket.url)
+    if not leads:
+        return Receiver(store, folder, patience_s=bucket.patience_s)
+    sender = Sender(store, folder, holder=bucket.holder, keep=keep, patience_s=bucket.patience_s)
+    sender.begin()
+    return sender
+
+
+def _check_reached_by_all(url: str, nodes: Sequence[dict[str, Any]]) -> None:
+    """As ``check_seen_by_all``: machines that do not answer in time are left out."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    ask = ray.remote(num_cpus=0, max_retries=0)(_fault_at)
+    asked = {
+        ask.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(url): node
+        for node in nodes
+    }
+    answered, _ = ray.wait(list(asked), num_returns=len(asked), timeout=ANSWER_S)
+    for answer in answered:
+        try:
+            fault = ray.get(answer)
+        except ray.exceptions.RayError:  # the node went meanwhile
+            continue
+        if fault is not None:
+            what, where, remedy = fault
+            raise UserError(f"on node {asked[answer]['NodeManagerAddress']}: {what}", where, remedy)
+
+
+def _fault_at(url: str) -> tuple[str, str, str] | None:
+    from runner.runs.remote.opening import check_storage
+
+    try:
+        check_storage(url)
+    except RunnerError as error:
+        return error.what, error.where, error.remedy
+    return None
