@@ -20,15 +20,18 @@ if TYPE_CHECKING:
 
 def prepared_data(job: "Job") -> "tuple[Encoder, PreparedData]":
     """The tokenizer and the packed data of ``job``, kept in the cache, where workers of this machine find them."""
+    from runner.model.tokenizer import load_encoder
+
     reach_model(job.model)
-    return _prepared(job)
+    return _prepared(job, load_encoder(job.model))
 
 
 def data_to_train_on(job: "Job") -> "tuple[Encoder, PreparedData]":
     """``prepared_data``; but ``UserError``, before anything is tokenised, for what the model does not go with."""
+    from runner.model.tokenizer import load_encoder
+
     reach_model(job.model)
-    _check_model(job)
-    return _prepared(job)
+    return _prepared(job, _check_model(job) or load_encoder(job.model))
 
 
 def check_for_elsewhere(job: "Job") -> None:
@@ -39,9 +42,10 @@ def check_for_elsewhere(job: "Job") -> None:
         _check_model(job)
 
 
-def _check_model(job: "Job") -> None:
-    """``UserError`` for weights that are not read, targets, lengths and a tokenizer that the model does not take.
+def _check_model(job: "Job") -> "Encoder | None":
+    """The tokenizer, if it was looked at, where the model takes it.
 
+    ``UserError`` for weights that are not read, targets, lengths and a tokenizer that the model does not take.
     The embedded model with the targets that every model has needs none of it but the length; the import of its code
     takes a second.
     """
@@ -50,21 +54,21 @@ def _check_model(job: "Job") -> None:
 
     check_positions(job, read_positions(job.model))
     if job.model.id in EMBEDDED and (job.lora is None or job.lora.targets == "all-linear"):
-        return
+        return None
     from runner.model.base import check_vocabulary, check_weights, load_config
     from runner.model.tokenizer import load_encoder
     from runner.plan import read_geometry
 
     check_weights(job.model)
     read_geometry(job)  # which looks for the targets
-    check_vocabulary(load_config(job.model), load_encoder(job.model).vocabulary, job.model.id)
-
-
-def _prepared(job: "Job") -> "tuple[Encoder, PreparedData]":
-    from runner.data import prepare
-    from runner.model.tokenizer import load_encoder
-
     encoder = load_encoder(job.model)
+    check_vocabulary(load_config(job.model), encoder.vocabulary, job.model.id)
+    return encoder
+
+
+def _prepared(job: "Job", encoder: "Encoder") -> "tuple[Encoder, PreparedData]":
+    from runner.data import prepare
+
     return encoder, prepare(job.data, encoder, cache=CACHE.expanduser(), progress=Ticker(sys.stderr))
 
 
