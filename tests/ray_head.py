@@ -30,6 +30,7 @@ class Head:
     joined_at: str  # what drivers and nodes join
     home: Path
     environment: dict[str, str]
+    sessions: Path  # where Ray keeps its logs, and files of jobs and of their environments
 
 
 @contextmanager
@@ -63,7 +64,7 @@ def ray_cluster(folder: Path, *, nodes: int = 1, cpus: int = 2, **variables: str
             words = [*role, *common, "--node-ip-address=127.0.0.1", f"--dashboard-agent-listen-port={agent}"]
             stack.enter_context(_started(words, machine, folder / f"node-{agent}.log"))
             _await_nodes(server, roles.index(role) + 1)
-        yield Head(server.url, f"127.0.0.1:{port}", home, user)
+        yield Head(server.url, f"127.0.0.1:{port}", home, user, Path(sockets))
 
 
 def free_ports(count: int) -> list[int]:

@@ -20,7 +20,13 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory, home: Path) -> Path:
+def session(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A link to what Ray kept of the ``whole`` run."""
+    return tmp_path_factory.mktemp("session") / "of-ray"
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, home: Path, session: Path) -> Path:
     """An uninterrupted run on one worker, of a user whose token anyone could read and who wants none."""
     storage = tmp_path_factory.mktemp("whole")
     token = home / ".ray" / "auth_token"
@@ -30,7 +36,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory, home: Path) -> Path:
     process = train(storage, home, **{"RAY_AUTH_MODE": "disabled", **CANARIES})  # type: ignore[arg-type]  # all are text
     seen = access_of_ray(process)
     output = end(process, 0)
-    assert seen == {"token"}
+    ((mode, folder),) = seen
+    assert mode == "token"
+    session.symlink_to(folder)
     assert stat.S_IMODE(token.stat().st_mode) == 0o600
     assert "finished at step 30 of 30" in output
     assert len(losses(storage / "demo")) == STEPS
@@ -43,27 +51,30 @@ CANARIES = {
 }
 
 
-def access_of_ray(process: "subprocess.Popen[str]") -> set[str | None]:
-    """How the Ray under ``process`` lets anyone in; no command line under it tells a secret."""
-    found: set[str | None] = set()
+def access_of_ray(process: "subprocess.Popen[str]") -> set[tuple[str | None, Path]]:
+    """How the Ray under ``process`` lets anyone in, and its session's folder; no command line tells a secret."""
+    found: set[tuple[str | None, Path]] = set()
 
     def looked() -> bool:
         with suppress(psutil.NoSuchProcess):
             for member in psutil.Process(process.pid).children(recursive=True):
-                words = " ".join(member.cmdline())
-                assert "canary-" not in words
-                if "gcs_server" in words:
-                    found.add(member.environ().get("RAY_AUTH_MODE"))
+                words = member.cmdline()
+                assert "canary-" not in " ".join(words)
+                if "gcs_server" in member.name():
+                    (logs,) = [word.removeprefix("--log_dir=") for word in words if word.startswith("--log_dir=")]
+                    found.add((member.environ().get("RAY_AUTH_MODE"), Path(logs).parent))
         return bool(found)
 
     wait_for(looked, process)
     return found
 
 
-def test_no_secret_of_the_environment_is_kept(whole: Path, home: Path) -> None:
-    """Neither in the run nor in the home folder."""
-    kept = [path for root in (whole.parent, home) for path in root.rglob("*") if path.is_file()]
-    assert len(kept) > 20
+def test_no_secret_of_the_environment_is_kept(whole: Path, home: Path, session: Path) -> None:
+    """Neither in the run nor in the home folder, nor in what Ray keeps: logs, and files of jobs and environments."""
+    kept = [path for root in (whole.parent, home, session.resolve()) for path in root.rglob("*") if path.is_file()]
+    assert {"metrics.jsonl", "gcs_server.out", "raylet.out"} <= {path.name for path in kept}
+    assert [path for path in kept if path.name.startswith("worker-")]
+    assert len(kept) > 40
     assert not [path for path in kept if b"canary-" in path.read_bytes()]
 
 
