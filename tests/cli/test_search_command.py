@@ -83,8 +83,8 @@ def test_a_dry_run_shows_space_and_cost_and_starts_nothing(
     assert (code, "request" in searched) == (0, False)
     assert "lora.rank              2, 4, 8" in out
     assert "train.learning_rate    0.001 to 0.03, on a logarithmic scale" in out
-    # trunks of 18, 72 and 144, decays of 2, 4, 8 and 16: 11 x 20 + 4 x 142, one close to the best with 160, and 84
-    assert "trials: 11 to step 20, 5 to step 160; about 1,032 steps of 2,048 tokens = 6.5 runs" in out
+    # trunks of 18, 72 and 144, decays of 2, 4, 8 and 16: 12 x 20 + 4 x 142, and 4 + 8 for the best's other stop steps
+    assert "trials: 12 to step 20, 4 to step 160; about 820 steps of 2,048 tokens = 5.1 runs" in out
     assert "48 runs, one for each configuration and stop step, would take 12 x 300 = 3,600 steps" in out
     assert "stop.plateau and evaluation are off in trials" in out
     assert [path.name for path in tmp_path.iterdir()] == ["search.yaml"]

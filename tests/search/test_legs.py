@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from runner.config.search import Search
-from runner.search.legs import first_leg, leg_after, leg_ends, refining_from, stops_due
+from runner.search.legs import first_leg, leg_after, leg_ends, passed_by, refining_from, stops_due
 from runner.search.records import Rung, Trial
 from search_fakes import SMALL
 
@@ -41,10 +41,16 @@ def test_what_was_passed_by_is_left_for_after_the_last() -> None:
 
 
 def test_the_last_trials_go_to_the_end_at_once() -> None:
-    assert [refining_from(SEARCH.model_copy(update={"trials": trials})) for trials in (8, 12, 24)] == [8, 11, 22]
-    assert [first_leg(SEARCH, number) for number in (0, 21, 22, 23)] == [25, 25, 200, 200]
-    assert stops_due(SEARCH, replace(TRIAL, number=22, until=200)) == (200,)
-    assert stops_due(SEARCH, replace(TRIAL, number=22, until=200, stop_step=150)) == (150, 200)
+    assert [refining_from(SEARCH.model_copy(update={"trials": trials})) for trials in (8, 24, 48)] == [8, 23, 46]
+    assert [first_leg(SEARCH, number) for number in (0, 22, 23)] == [25, 25, 200]
+    assert stops_due(SEARCH, replace(TRIAL, number=23, until=200)) == (200,)
+    assert stops_due(SEARCH, replace(TRIAL, number=23, until=200, stop_step=150)) == (150, 200)
+
+
+def test_what_a_trial_passes_by_is_neither_due_nor_measured() -> None:
+    assert passed_by(SEARCH, TRIAL, (25, 50, 200)) == (75, 100, 125, 150, 175)
+    assert passed_by(SEARCH, having(TRIAL, 25, 50), (150, 200)) == (75, 100, 125, 175)
+    assert passed_by(SEARCH, having(TRIAL, 25, 50, 200), (75, 100, 125, 150, 175)) == ()
 
 
 def test_choices_alone_and_random_values_have_no_trials_close_to_the_best() -> None:

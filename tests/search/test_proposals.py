@@ -99,25 +99,25 @@ def test_the_first_are_spread_evenly_over_the_space(tmp_path: Path) -> None:
 
 
 def test_the_last_are_drawn_close_to_the_best(tmp_path: Path) -> None:
-    found, study = measured(tmp_path, at_once=1, trials=24)
-    near = [propose(found, study.trials[:22], number) for number in (22, 23)]
-    best = best_trials(replace(study, trials=study.trials[:22]), "validation")[0]
+    found, study = measured(tmp_path, at_once=1, trials=48)
+    near = [propose(found, study.trials[:46], number) for number in (46, 47)]
+    best = best_trials(replace(study, trials=study.trials[:46]), "validation")[0]
     numbers = numbers_of(found.search)[RATE]
     for each in near:
         apart = to_unit(numbers, float(each.values[RATE])) - to_unit(numbers, float(best.values[RATE]))
         assert 0 < abs(apart) < 4 * NEAR
         assert (each.values["lora.rank"], each.stop_step) == (best.values["lora.rank"], 160)
     assert near[0] != near[1]
-    assert dict(study.trials[22].values) == near[0].values
+    assert dict(study.trials[46].values) == near[0].values
 
 
 def test_no_configuration_is_drawn_twice_for_being_close(tmp_path: Path) -> None:
     narrow = {"lora.rank": {"low": 4, "high": 7}, "train.clip": {"choices": [0.5, 1.0]}}
-    found = space(tmp_path, space=narrow, trials=12)
+    found = space(tmp_path, space=narrow, trials=24)
     rungs = (Rung(160, 1.0, None, 1.0, (1.0, 3.0, 6.0), 0, 0.0, 0.0),)
-    tried = [Trial(number, {"lora.rank": 5, "train.clip": 1.0}, 160, 0.0, rungs, "finished") for number in range(11)]
+    tried = [Trial(number, {"lora.rank": 5, "train.clip": 1.0}, 160, 0.0, rungs, "finished") for number in range(23)]
     drawn = [
-        propose(replace(found, search=found.search.model_copy(update={"seed": seed})), tried, 11) for seed in range(9)
+        propose(replace(found, search=found.search.model_copy(update={"seed": seed})), tried, 23) for seed in range(9)
     ]
     assert any(each.values != tried[0].values for each in drawn)  # the sampler's, for 5 is the nearest number to 5
 

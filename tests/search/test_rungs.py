@@ -15,9 +15,19 @@ def test_the_last_rung_lies_well_before_the_end_and_one_there_always_is() -> Non
     assert halving_steps((40, 80), 2) == (40,)
 
 
-def test_one_in_so_many_goes_on_and_the_rest_is_filled_when_none_is_to_come() -> None:
-    assert [places(count, 3, closing=False) for count in range(8)] == [0, 0, 0, 1, 1, 1, 2, 2]
-    assert [places(count, 3, closing=True) for count in range(8)] == [0, 1, 1, 1, 2, 2, 2, 3]
+def test_one_in_so_many_goes_on() -> None:
+    assert [places(count, 3) for count in range(8)] == [0, 0, 0, 1, 1, 1, 2, 2]
+
+
+def test_when_none_is_to_come_the_best_goes_on_wherever_it_waits() -> None:
+    """Though the places were taken before it came; the next best then waits for good."""
+    there = [Standing(0, 1.0, has_gone_on=True, waits=False)]
+    there += [Standing(trial, loss, has_gone_on=False, waits=True) for trial, loss in ((1, 0.9), (2, 0.8))]
+    assert next_to_go_on(there, 2, closing=False) is None
+    assert next_to_go_on(there, 2, closing=True) == 2
+    there[2] = Standing(2, 0.8, has_gone_on=True, waits=False)
+    assert next_to_go_on(there, 2, closing=True) is None
+    assert next_to_go_on(there[1:2], 2, closing=True) == 1
 
 
 def gone_on(losses: list[float], factor: int) -> list[list[int]]:

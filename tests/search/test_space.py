@@ -58,9 +58,13 @@ def test_every_stop_step_has_the_same_warm_up_and_its_own_decay(tmp_path: Path) 
 def test_the_steps_of_a_search_are_told_beforehand(tmp_path: Path) -> None:
     values = {"lora.rank": 4, "train.learning_rate": 2e-3}
     found = space(tmp_path, override={"train.warmup": 0.05, "train.decay": 0.2}, reduction_factor=3)
-    assert found.reached() == {20: 11, 160: 5}
-    # the trunk is at 16 and 128; one trial goes there at once, and the best measures 40 and 80 in the end
-    assert found.expected_steps(values) == 11 * 20 + 4 * (112 + 32) + 160 + (64 + 8 + 16)
+    assert found.reached() == {20: 12, 160: 4}
+    # the trunk is at 16 and 128, and the best measures 40 and 80 in the end, by their branches alone
+    assert found.expected_steps(values) == 12 * 20 + 4 * (112 + 32) + 8 + 16
+    (tmp_path / "48").mkdir()
+    more = space(tmp_path / "48", override={"train.warmup": 0.05, "train.decay": 0.2}, reduction_factor=3, trials=48)
+    assert more.reached() == {20: 46, 160: 15 + 2}  # two are drawn close to the best and go there at once
+    assert more.expected_steps(values) == 46 * 20 + 15 * (112 + 32) + 2 * 160 + 8 + 16
     none = space(tmp_path, override={"train.warmup": 0.05, "train.decay": 0.2}, scheduler="none")
     assert none.expected_steps(values) == 12 * (128 + 4 + 8 + 16 + 32)
 

@@ -30,7 +30,7 @@ def standings(study: Study, search: Search, stop_step: int) -> list[Standing]:
 def to_go_on(study: Study, search: Search, *, closing: bool) -> GoingOn | None:
     """The trial that goes on next from a halving step; None when none does.
 
-    The furthest step comes first; ``closing``, when no trial is to come any more, the first, for it fills the others.
+    The furthest step comes first; ``closing``, when no trial is to come any more, the first, which others may follow.
     """
     holding = leg_ends(search)[:-1]
     for stop_step in holding if closing else reversed(holding):

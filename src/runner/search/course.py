@@ -70,7 +70,7 @@ class Course:
         """What to train now; ``wait`` when that depends on what still runs, ``over`` when nothing is left.
 
         Unfinished trials of an earlier start come first, with the values they had; then those that may go on, the
-        furthest first; then new ones.  When all of them are at rest the places left over are filled, then come those
+        furthest first; then new ones.  When all of them are at rest the best goes on wherever it waits, then come those
         drawn close to the best, and at last the best measures the stop steps that it has passed by.  A configuration
         that does not fit ends here, without anything being loaded.
         """

@@ -11,7 +11,7 @@ from runner.search.rungs import halving_steps
 
 BEST = 2  # configurations that are trained again with other seeds
 COMPLETED = 1  # configurations of which every stop step is measured, the best first
-REFINING = 12  # one trial in so many is drawn close to the best, after all others
+REFINING = 24  # one trial in so many is drawn close to the best, after all others
 
 
 def leg_ends(search: Search) -> tuple[int, ...]:

@@ -23,9 +23,9 @@ def halving_steps(stop_steps: Sequence[int], reduction_factor: int) -> tuple[int
     return tuple(chosen)
 
 
-def places(count: int, reduction_factor: int, *, closing: bool) -> int:
-    """How many of ``count`` trials go on: one in ``reduction_factor``, a rest left waiting until none is to come."""
-    return -(-count // reduction_factor) if closing else count // reduction_factor
+def places(count: int, reduction_factor: int) -> int:
+    """How many of ``count`` trials go on: one in ``reduction_factor``."""
+    return count // reduction_factor
 
 
 @dataclass(frozen=True)
@@ -42,18 +42,24 @@ def next_to_go_on(there: Sequence[Standing], reduction_factor: int, *, closing: 
     """The best trial that waits, while fewer went on than may; None when none waits or there is no place.
 
     Those before it may have been worse: it is then among the best of the ``count`` all the same, for at most
-    ``places - 1`` are better.
+    ``places - 1`` are better.  ``closing``, when none is to come any more, one that is better than all that went on
+    needs no place.
     """
     waiting = [each for each in there if each.waits]
-    gone_on = sum(each.has_gone_on for each in there)
-    if not waiting or gone_on >= places(len(there), reduction_factor, closing=closing):
+    if not waiting:
         return None
-    return min(waiting, key=lambda each: (each.loss, each.trial)).trial
+    best, gone_on = min(waiting, key=_order), [each for each in there if each.has_gone_on]
+    has_place = len(gone_on) < places(len(there), reduction_factor)
+    return best.trial if has_place or (closing and all(_order(best) < _order(each) for each in gone_on)) else None
+
+
+def _order(standing: Standing) -> tuple[float, int]:
+    return standing.loss, standing.trial
 
 
 def why_waits(there: Sequence[Standing], trial: int, stop_step: int, reduction_factor: int) -> str:
     """Why ``trial`` does not go on from ``stop_step`` now."""
     mine = next(each.loss for each in there if each.trial == trial)
     better = sum(each.loss < mine for each in there)
-    may = places(len(there), reduction_factor, closing=False)
+    may = places(len(there), reduction_factor)
     return f"of {len(there)} at step {stop_step:,} {may} may go on so far, and {better} were better"

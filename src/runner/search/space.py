@@ -77,16 +77,15 @@ class Space:
 
     def pass_steps(self, values: Mapping[str, Value], stop_steps: Iterable[int]) -> int:
         """Steps that a trial trains from step 0 to measure ``stop_steps``: the trunk, and a decay for each."""
-        train, warming = self.configured(values).train, self.warmup(values)
-        left = {stop: last_shared_step(train_until(train, stop, warmup_steps=warming)) for stop in stop_steps}
+        left = self._leaving(values, stop_steps)
         return max(left.values(), default=0) + sum(stop - before for stop, before in left.items())
 
     def reached(self) -> dict[int, int]:
-        """How many trials measure the end of each leg, when none fails."""
+        """How many trials measure the end of each leg, when none fails and none goes on beyond its place."""
         ends, refining = leg_ends(self.search), self.search.trials - refining_from(self.search)
         counts = [self.search.trials - refining]
         for _ in ends[1:]:
-            counts.append(places(counts[-1], self.search.reduction_factor, closing=True))
+            counts.append(max(places(counts[-1], self.search.reduction_factor), min(counts[-1], 1)))
         counts[-1] += refining
         return dict(zip(ends, counts, strict=True))
 
@@ -103,9 +102,14 @@ class Space:
             after = self.pass_steps(values, measured)
             halved = count - (refining if leg[-1] == self.search.stop_steps[-1] else 0)
             steps, before = steps + halved * (after - before), after
-        passed_by = [stop for stop in self.search.stop_steps if stop not in measured]
+        passed_by = self._leaving(values, [stop for stop in self.search.stop_steps if stop not in measured])
         steps += refining * self.pass_steps(values, legs(self.search)[-1])
-        return steps + COMPLETED * self.pass_steps(values, passed_by)
+        return steps + COMPLETED * sum(stop - before for stop, before in passed_by.items())
+
+    def _leaving(self, values: Mapping[str, Value], stop_steps: Iterable[int]) -> dict[int, int]:
+        """The step at which the branch to each of ``stop_steps`` leaves the trunk."""
+        train, warming = self.configured(values).train, self.warmup(values)
+        return {stop: last_shared_step(train_until(train, stop, warmup_steps=warming)) for stop in stop_steps}
 
 
 def space_of(loaded: LoadedSearch) -> Space:
