@@ -29,7 +29,8 @@ def unless_stopped(items: Iterable[Item], world: World, asked: Callable[[], bool
         if world.size == 1:
             stop = asked()
         else:
-            told = Readback(world.sum(torch.tensor([float(asked())], device=world.device)))
+            flag = torch.zeros(1, device=world.device).fill_(float(asked()))  # made there: a copy would wait for it
+            told = Readback(world.sum(flag))
             stop, before = before is not None and before.values()[0] > 0, told
         if stop:
             raise CutShort
