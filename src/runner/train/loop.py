@@ -62,13 +62,12 @@ def _resumed(run: Run) -> Progress | None:
     """The progress of the newest valid checkpoint, its tensors in place; rank 0 chooses for all."""
     step, skipped = run.saves.newest()
     step = run.world.from_lead(step)
-    if step >= 0:
-        run.saves.check_base(step)
     run.reporter.resumed(step)
     for line in skipped:
         run.reporter.record({"kind": "event", "step": max(step, 0), "text": line})
     if step < 0:
         return None
+    run.saves.check_base(step)
     progress = read_state(run.saves.path(step), run.model, run.optimizer, run.data.fingerprint)
     together = f", {run.world.size} workers" if run.world.size > 1 else ""
     text = f"resumed after step {step}{together}"
