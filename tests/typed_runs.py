@@ -25,7 +25,7 @@ SMALL = {
 
 
 def train(
-    storage: Path, home: Path, *options: str, own_group: bool = False, **environment: str
+    storage: Path | str, home: Path, *options: str, own_group: bool = False, **environment: str
 ) -> "subprocess.Popen[str]":
     """``runner train`` of the small job, with ``options`` after it."""
     overrides = [word for key, value in SMALL.items() for word in ("-o", f"{key}={value}")]

@@ -117,13 +117,21 @@ class Sender:
         self.skipped = bring_newest_checkpoint(self._store, entry, self._folder)
         self._send_records()
         tell_writer(self._folder.root, self._attempt)
+        before = entry.attempt
         entry = self._register.advance(
-            lambda now: replace(held_by(now, self._holder, self._store), attempt=self._attempt)
+            lambda now: replace(self._ours(now, before, self._attempt), attempt=self._attempt)
         )
         write_origin(self._folder.root, Origin(self._store.url, self._attempt, own=True))
         # what earlier attempts had not published by then they never can; of later ones nothing had been there
         self._remove(places - set(entry.folders.values()))
         self._stage_unsent(entry)
+
+    def _ours(self, entry: Entry, *attempts: str) -> Entry:
+        """``entry``; ``StaleAttempt`` unless this launch has the run, and one of ``attempts`` is the newest of it."""
+        held_by(entry, self._holder, self._store)
+        if entry.attempt not in attempts:
+            raise StaleAttempt("a newer attempt of the run began", self._store.url, "nothing to do: that one goes on")
+        return entry
 
     def _places(self) -> set[str]:
         """Every folder in the bucket that files were sent to, published or not."""
@@ -231,10 +239,7 @@ class Sender:
         superfluous: set[str] = set()
 
         def published(entry: Entry) -> Entry:
-            held_by(entry, self._holder, self._store)
-            if entry.attempt != self._attempt:
-                raise StaleAttempt("a newer attempt of the run began", self._store.url, "nothing to do")
-            folders = {**entry.folders, name: place}
+            folders = {**self._ours(entry, self._attempt).folders, name: place}
             if step_of(name) >= 0:
                 folders = pruned(folders, written=step, keep=self._keep)
             superfluous.update(set(entry.folders.values()) - set(folders.values()))
