@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from runner.errors import TrainingFailed
-from runner.runs.durable import PARTIAL, discard, partial_name, put_in_place, sync_tree, write_file, write_json
+from runner.runs.durable import discard, partial_name, put_in_place, sync_tree, write_file, write_json
 from runner.runs.folder import RunFolder
 from runner.runs.manifest import MANIFEST_FILE, Damaged, verified
 from runner.runs.remote.layout import (
@@ -73,9 +73,11 @@ def _bring_records(store: Store, entry: Entry, folder: RunFolder) -> None:
 
 
 def set_aside(folder: RunFolder) -> None:
-    """The copy of a run that the bucket has no more is kept beside, under a name that is no run's."""
+    """The copy of a run that the bucket has no more is kept, where no run is looked for."""
     if folder.job_file.is_file():
-        folder.root.rename(folder.root.with_name(f".{folder.name}{PARTIAL}{time.time_ns()}"))
+        aside = folder.root.parent / ".aside"
+        aside.mkdir(exist_ok=True)
+        folder.root.rename(aside / f"{folder.name}-{time.time_ns()}")
     elif folder.root.is_dir():
         shutil.rmtree(folder.root)
 

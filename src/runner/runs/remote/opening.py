@@ -95,12 +95,12 @@ def open_remote_run(url: str, name: str, *, job: JobRecord, resume: Resume, cach
     root, store = copies(cache, url), Store(url)
     root.mkdir(parents=True, exist_ok=True)
     if resume != "never":
-        if resume == "must" and Register(store.under(name)).newest().number == 0:
+        if resume == "must" and Register(store.under(name)).newest().state is None:
             raise UserError(f"there is no run {name} to resume", url, "start it with --resume auto")
         return _opened(store.under(name), root, name, job)
     for candidate in names_from(name):
         try:
-            if Register(store.under(candidate)).newest().number == 0:
+            if Register(store.under(candidate)).newest().state is None:
                 return _opened(store.under(candidate), root, candidate, job)
         except RunInUse:
             continue  # another start was quicker
