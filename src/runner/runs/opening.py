@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, TypeAlias
+from typing import Literal, Self, TypeAlias
 
 import yaml
 
@@ -55,7 +55,7 @@ class OpenRun:
         """Let other processes in."""
         self.lock.release()
 
-    def __enter__(self) -> "OpenRun":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
