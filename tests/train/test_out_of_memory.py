@@ -46,7 +46,8 @@ def make_hungry(run: Run, recorder: Recorder, *, most: int, training: bool = Tru
     model: Any = causal_lm(run.model)
 
     def ask(_: Any, arguments: tuple[torch.Tensor, ...]) -> None:
-        if recorder.steps >= HUNGRY_FROM and len(arguments[0]) > most and model.training == training:
+        begun = max(recorder.losses(), default=0) >= HUNGRY_FROM - 2  # the record of a step is read in the next but one
+        if begun and len(arguments[0]) > most and model.training == training:
             torch.empty(2**50, dtype=torch.uint8)
 
     model.get_decoder().embed_tokens.register_forward_pre_hook(ask)
