@@ -123,12 +123,15 @@ def test_two_workers_give_the_losses_of_one(whole: Path, home: Path, tmp_path: P
 def test_sigterm_saves_the_same_command_goes_on_and_a_killed_worker_loses_nothing(
     whole: Path, home: Path, tmp_path: Path
 ) -> None:
-    process = train(tmp_path, home)
+    """SIGTERM to all of its processes, as ``timeout`` sends it, Ray's servers among them."""
+    process = train(tmp_path, home, own_group=True)
     wait_for(lambda: len(losses(tmp_path / "demo")) >= 7, process)
     asked = time.monotonic()
-    process.send_signal(signal.SIGTERM)
+    os.killpg(process.pid, signal.SIGTERM)
     assert "everything is saved" in end(process, 75)
     assert time.monotonic() - asked < 30
+    _, alive = psutil.wait_procs(members_of(process.pid), timeout=ORPHAN_S)
+    assert not alive
     done = max(losses(tmp_path / "demo"))
     assert done < STEPS // 2
     process = train(tmp_path, home, "--resume", "must")
@@ -140,6 +143,16 @@ def test_sigterm_saves_the_same_command_goes_on_and_a_killed_worker_loses_nothin
     assert weights(tmp_path / "demo") == weights(whole)
     records = read_metrics(tmp_path / "demo" / "metrics.jsonl")
     assert [r.get("name") for r in records].count("resumed") == 2
+
+
+def members_of(group: int) -> list[psutil.Process]:
+    """The living processes of a process group."""
+    found = []
+    for member in psutil.process_iter():
+        with suppress(psutil.NoSuchProcess, ProcessLookupError):
+            if os.getpgid(member.pid) == group:
+                found.append(member)
+    return found
 
 
 @pytest.mark.long

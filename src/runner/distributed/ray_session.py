@@ -16,6 +16,7 @@ from typing import Any
 from runner.config.cluster import Cluster
 from runner.config.cores import usable_cores, visible_gpus
 from runner.distributed.joining import check_address, no_answer
+from runner.distributed.signals import sigterm_kept_from_children
 from runner.distributed.token import ACCESS, TOKEN_FILE, TOKEN_PATH
 from runner.errors import DoesNotFit, Stopped, TrainingFailed, UserError
 
@@ -48,14 +49,15 @@ def ray_session(cluster: Cluster) -> Iterator[Resources]:
     import ray
 
     try:
-        ray.init(
-            address=cluster.address or "local",
-            num_cpus=None if cluster.address else _local_cpus(cluster),
-            include_dashboard=None if cluster.address else False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            configure_logging=True,
-        )
+        with sigterm_kept_from_children():
+            ray.init(
+                address=cluster.address or "local",
+                num_cpus=None if cluster.address else _local_cpus(cluster),
+                include_dashboard=None if cluster.address else False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                configure_logging=True,
+            )
     except (ConnectionError, RuntimeError) as error:
         raise _not_joined(cluster.address or "local", str(error)) from error
     except Exception as error:
