@@ -55,6 +55,24 @@ def gs_server(folder: Path) -> Iterator[int]:
         yield port
 
 
+@contextmanager
+def bucket(kind: str, folder: Path) -> Iterator[str]:
+    """The URL of an empty bucket, ``s3`` or ``gs``, that this process reaches within the block."""
+    before = dict(os.environ)
+    try:
+        if kind == "s3":
+            with s3_server() as port:
+                os.environ.update(access(port))
+                yield f"s3://{BUCKET}/runs"
+        else:
+            with gs_server(folder) as port:
+                os.environ["STORAGE_EMULATOR_HOST"] = f"http://127.0.0.1:{port}"
+                yield f"gs://{BUCKET}/runs"
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
 def ask_for_credentials(port: int, *, after: int) -> None:
     """From the request number ``after`` on, the server at ``port`` checks who asks; it knows nobody."""
     _ask(port, "/moto-api/reset-auth", str(after).encode(), "POST")

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from bucket_server import bucket
 from runner.data.shards import Pack
 from runner.runs import RunFolder
 
@@ -181,3 +182,10 @@ def pack_of(lengths: Sequence[int], *, capacity: int, seed: int = 0) -> Pack:
     positions[start:] = np.arange(capacity - start)
     tail = (capacity - start,) if start < capacity else ()
     return Pack(ids=ids, parts=parts, positions=positions, lengths=(*lengths, *tail))
+
+
+@pytest.fixture(scope="module", params=["s3", "gs"])
+def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Where runs are kept in a bucket of each kind."""
+    with bucket(request.param, tmp_path_factory.mktemp("bucket")) as found:
+        yield found

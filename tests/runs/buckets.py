@@ -1,37 +1,15 @@
 """Buckets of both kinds for tests, and a run's folder as a training leaves it, without a training."""
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
 from fsspec.asyn import get_loop
 
-from bucket_server import BUCKET, access, gs_server, s3_server
 from runner.runs import Attempt, CheckpointStore, Manifest, MetricsLog, RunFolder, publish_folder
 from runner.runs.remote.store import Store
 
 STAMP = {"job": "the same"}
-
-
-@contextmanager
-def bucket(kind: str, folder: Path) -> Iterator[str]:
-    """The URL of an empty bucket, ``s3`` or ``gs``, that this process reaches within the block."""
-    before = dict(os.environ)
-    try:
-        if kind == "s3":
-            with s3_server() as port:
-                os.environ.update(access(port))
-                yield f"s3://{BUCKET}/runs"
-        else:
-            with gs_server(folder) as port:
-                os.environ["STORAGE_EMULATOR_HOST"] = f"http://127.0.0.1:{port}"
-                yield f"gs://{BUCKET}/runs"
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
 
 
 class Objects:

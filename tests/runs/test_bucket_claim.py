@@ -5,12 +5,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from buckets import bucket, keys
+from buckets import keys
 
 from runner.runs.lock import RunInUse
 from runner.runs.remote.claim import Claim, TakenOver
@@ -25,12 +24,6 @@ claim = Claim(Store(sys.argv[1]), Path(sys.argv[2]))
 print("held", flush=True)
 sys.stdin.read()
 """
-
-
-@pytest.fixture(scope="module", params=["s3", "gs"])
-def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with bucket(request.param, tmp_path_factory.mktemp("bucket")) as found:
-        yield found
 
 
 @pytest.fixture

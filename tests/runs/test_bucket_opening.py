@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from buckets import Trainer, bucket, keys
+from buckets import Trainer, keys
 
+from bucket_server import bucket
 from runner.errors import UserError
 from runner.runs import JobRecord, list_runs, load_run
 from runner.runs.lock import RunInUse

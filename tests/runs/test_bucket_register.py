@@ -1,22 +1,15 @@
 """The register of a run in a bucket: of writers at once one gets through, and whoever was overtaken changes nothing."""
 
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from buckets import bucket, keys
+from buckets import keys
 
 from runner.runs.remote.faults import Unreachable
 from runner.runs.remote.register import Entry, Register
 from runner.runs.remote.store import Store
-
-
-@pytest.fixture(scope="module", params=["s3", "gs"])
-def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with bucket(request.param, tmp_path_factory.mktemp("bucket")) as found:
-        yield found
 
 
 @pytest.fixture

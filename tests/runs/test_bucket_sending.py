@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from buckets import STAMP, Objects, Trainer, bucket, keys
+from buckets import STAMP, Objects, Trainer, keys
 
 from bucket_server import BUCKET, Gate, access, s3_server
 from runner.errors import DoesNotFit
@@ -21,12 +21,6 @@ from runner.runs.remote.sending import Sender
 from runner.runs.remote.store import Store
 
 A, B = (Holder(name, f"host-{name}", 1, "2026", name) for name in "ab")
-
-
-@pytest.fixture(scope="module", params=["s3", "gs"])
-def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with bucket(request.param, tmp_path_factory.mktemp("bucket")) as found:
-        yield found
 
 
 @pytest.fixture
