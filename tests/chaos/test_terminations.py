@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from loop_under_kills import kept_step
-from ray_faults import PATIENCE_S, await_new_step, finish, pause, reached, same, started
+from ray_faults import PATIENCE_S, STEPS, await_new_step, finish, pause, reached, same, started
 
 STOPS_A_RUN = 6
 SAVED_WITHIN_S = 30.0
@@ -38,6 +38,8 @@ def test_every_stopped_run_has_saved_everything(
             before = reached(storage)
             unsaved += before - kept_step(storage / "demo")
             made += 1
+            if before == STEPS:
+                break  # what was left is measured by the run that goes on, without a step
         finish(started(storage, home))
         identical += same(storage, whole)
         runs += 1
