@@ -31,6 +31,7 @@ def published(run: Store) -> int:
     return sum(name.startswith("checkpoints/") for name in Register(run).newest().folders)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("server")
 def test_killed_and_gone_on_with_on_another_machine_the_run_is_that_of_a_folder_to_the_bit(
     home: Path, tmp_path: Path
