@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from bucket_server import bucket
+from bucket_server import Gate, access, bucket, s3_server
 from runner.data.shards import Pack
 from runner.runs import RunFolder
 
@@ -189,3 +189,26 @@ def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     """Where runs are kept in a bucket of each kind."""
     with bucket(request.param, tmp_path_factory.mktemp("bucket")) as found:
         yield found
+
+
+@pytest.fixture
+def s3_port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """The port of a server of S3 with an empty bucket, at which s3:// is within the test."""
+    with s3_server() as port:
+        _let_be_s3(port, monkeypatch)
+        yield port
+
+
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
+    """The way to a server of S3 with an empty bucket; it is s3:// within the test."""
+    with s3_server() as port:
+        found = Gate(port)
+        _let_be_s3(found.port, monkeypatch)
+        yield found
+        found.close()
+
+
+def _let_be_s3(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in access(port).items():
+        monkeypatch.setenv(name, value)

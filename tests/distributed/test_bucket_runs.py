@@ -2,13 +2,12 @@
 
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
-from bucket_server import KEY, SECRET, access, ask_for_credentials, s3_server
+from bucket_server import KEY, SECRET, ask_for_credentials
 from processes import end, start, wait_for
 from runner.runs.remote.layout import copies
 from runner.runs.remote.register import Register
@@ -19,20 +18,12 @@ pytestmark = pytest.mark.slow
 URL = "s3://bucket/runs"
 
 
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    with s3_server() as port:
-        for name, value in access(port).items():
-            monkeypatch.setenv(name, value)
-        yield port
-
-
 def published(run: Store) -> int:
     return sum(name.startswith("checkpoints/") for name in Register(run).newest().folders)
 
 
 @pytest.mark.long
-@pytest.mark.usefixtures("server")
+@pytest.mark.usefixtures("s3_port")
 def test_killed_and_gone_on_with_on_another_machine_the_run_is_that_of_a_folder_to_the_bit(
     home: Path, tmp_path: Path
 ) -> None:
@@ -84,10 +75,10 @@ def test_killed_and_gone_on_with_on_another_machine_the_run_is_that_of_a_folder_
     assert (exported / "adapter_model.safetensors").read_bytes() == weights(copy)
 
 
-def test_what_is_wrong_with_a_bucket_is_told_before_anything_is_prepared(server: int, tmp_path: Path) -> None:
+def test_what_is_wrong_with_a_bucket_is_told_before_anything_is_prepared(s3_port: int, tmp_path: Path) -> None:
     (missing,) = end(train("s3://missing/runs", tmp_path), 2).splitlines()[-1:]
     assert missing.startswith("error: there is no bucket missing; s3://missing/runs at http://127.0.0.1:")
-    ask_for_credentials(server, after=0)
+    ask_for_credentials(s3_port, after=0)
     (refused,) = end(train(URL, tmp_path), 2).splitlines()[-1:]
     assert refused.startswith("error: the storage refuses the credentials (InvalidAccessKeyId); s3://bucket/runs")
     os.environ["AWS_ENDPOINT_URL"] = "http://127.0.0.1:9"

@@ -1,14 +1,14 @@
 """What a worker makes of a run in a bucket, without Ray: the same training, and an end when the bucket is gone."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from bucket_server import Gate, access, s3_server
+from bucket_server import Gate
 from finished_run import finished_run, small_job
 from runner.config.job import Job
 from runner.distributed import worker
@@ -45,17 +45,6 @@ def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker, "_world", lambda: World(device=torch.device("cpu")))
     monkeypatch.setattr(worker, "Drain", NoDrain)
     monkeypatch.setattr("runner.runs.remote.sending.HURRY_S", 1.0)
-
-
-@pytest.fixture
-def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
-    """The way to a server of S3."""
-    with s3_server() as port:
-        found = Gate(port)
-        for name, value in access(found.port).items():
-            monkeypatch.setenv(name, value)
-        yield found
-        found.close()
 
 
 @pytest.fixture

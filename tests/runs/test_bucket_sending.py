@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from buckets import STAMP, Objects, Trainer, keys
 
-from bucket_server import BUCKET, Gate, access, s3_server
+from bucket_server import BUCKET, Gate
 from runner.errors import DoesNotFit
 from runner.runs import CheckpointStore, RunFolder, StaleAttempt, read_metrics, verified
 from runner.runs.remote.bringing import bring_folder, bring_newest_checkpoint, bring_records
@@ -273,18 +273,13 @@ def test_a_launcher_hears_of_a_writing_rank_elsewhere_and_leaves_one_at_its_side
 
 
 @pytest.fixture
-def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
-    """The way to a server with an empty bucket; nothing waits long before it tries again."""
+def gate(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> Gate:
+    """Nothing waits long before it tries again."""
     for constant, seconds in (("FIRST_PAUSE_S", 0.1), ("LONGEST_PAUSE_S", 0.3)):
         monkeypatch.setattr(f"runner.runs.remote.patience.{constant}", seconds)
         monkeypatch.setattr(f"runner.runs.remote.sending.{constant}", seconds)
     monkeypatch.setattr("runner.runs.remote.sending.RECORDS_S", 0.2)
-    with s3_server() as port:
-        found = Gate(port)
-        for name, value in access(found.port).items():
-            monkeypatch.setenv(name, value)
-        yield found
-        found.close()
+    return gate
 
 
 def wait(condition: Callable[[], bool], seconds: float = 30.0) -> None:
@@ -323,15 +318,20 @@ def test_a_server_that_is_gone_for_a_while_holds_up_no_save_and_gets_everything_
     assert not list((trainer.folder.root / ".outgoing").iterdir())
 
 
-def test_a_server_that_is_gone_for_good_ends_the_run_with_everything_kept_here(gate: Gate, tmp_path: Path) -> None:
-    run = Store(f"s3://{BUCKET}/run")
+def cut_off(gate: Gate, root: Path, *, patience_s: float) -> tuple[Store, Trainer, Sender]:
+    """A run whose server is gone before the checkpoint of step 10 is sent."""
+    run, trainer = Store(f"s3://{BUCKET}/run"), Trainer(root)
     hold(run, A)
-    trainer = Trainer(tmp_path / "a")
-    sending = sender(run, trainer, patience_s=1.0)
+    sending = sender(run, trainer, patience_s=patience_s)
     sending.begin()
     gate.shut()
     trainer.save(10)
     sending.saved(10)
+    return run, trainer, sending
+
+
+def test_a_server_that_is_gone_for_good_ends_the_run_with_everything_kept_here(gate: Gate, tmp_path: Path) -> None:
+    run, trainer, sending = cut_off(gate, tmp_path / "a", patience_s=1.0)
     wait(sending.must_stop)
     trainer.save(20)
     with pytest.raises(DoesNotFit, match=r"taken nothing for .*everything is kept in .*/a; mend it") as told:
@@ -347,14 +347,7 @@ def test_a_stopped_run_waits_for_no_server_that_is_gone(
     gate: Gate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("runner.runs.remote.sending.HURRY_S", 1.0)
-    run = Store(f"s3://{BUCKET}/run")
-    hold(run, A)
-    trainer = Trainer(tmp_path / "a")
-    sending = sender(run, trainer, patience_s=3600.0)
-    sending.begin()
-    gate.shut()
-    trainer.save(10)
-    sending.saved(10)
+    _, _, sending = cut_off(gate, tmp_path / "a", patience_s=3600.0)
     began = time.monotonic()
     with pytest.raises(DoesNotFit, match="what was not sent is sent then"):
         sending.finish(hurry=True)

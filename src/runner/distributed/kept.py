@@ -12,7 +12,8 @@ from typing import Any, Protocol
 
 from runner.config.cluster import Cluster
 from runner.config.storage import is_url
-from runner.distributed.shared_folder import ANSWER_S, check_seen_by_all
+from runner.distributed.every_node import ask_each
+from runner.distributed.shared_folder import check_seen_by_all
 from runner.errors import RunnerError, UserError
 from runner.runs import JobRecord, OpenRun, Resume, RunFolder, open_run
 
@@ -144,24 +145,11 @@ def mirror_of(bucket: Bucket | None, folder: RunFolder, *, keep: int, leads: boo
 
 
 def _check_reached_by_all(url: str, nodes: Sequence[dict[str, Any]]) -> None:
-    """As ``check_seen_by_all``: machines that do not answer in time are left out."""
-    import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    ask = ray.remote(num_cpus=0, max_retries=0)(_fault_at)
-    asked = {
-        ask.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(url): node
-        for node in nodes
-    }
-    answered, _ = ray.wait(list(asked), num_returns=len(asked), timeout=ANSWER_S)
-    for answer in answered:
-        try:
-            fault = ray.get(answer)
-        except ray.exceptions.RayError:  # the node went meanwhile
-            continue
+    """As ``check_seen_by_all``."""
+    for node, fault in ask_each(nodes, _fault_at, url):
         if fault is not None:
             what, where, remedy = fault
-            raise UserError(f"on node {asked[answer]['NodeManagerAddress']}: {what}", where, remedy)
+            raise UserError(f"on node {node['NodeManagerAddress']}: {what}", where, remedy)
 
 
 def _fault_at(url: str) -> tuple[str, str, str] | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from runner.config.cluster import Cluster
+from runner.config.disk import is_full_disk
 from runner.config.job import Job
 from runner.config.load import job_hash
 from runner.distributed.kept import bucket_of, check_seen, check_still_ours, linked, open_kept_run
@@ -21,7 +22,7 @@ from runner.distributed.worker import STOP_FILE, Assignment, work
 from runner.errors import Interrupted, RunnerError, Stopped, TrainingFailed
 from runner.runs import JobRecord, OpenRun, Resume
 from runner.runs.folder import RunFolder
-from runner.runs.full_disk import full_disk, is_full_disk
+from runner.runs.full_disk import full_disk
 from runner.runs.trackers import check_trackers
 
 RAY_FOLDER = "ray"  # what Ray Train keeps while it runs; never read

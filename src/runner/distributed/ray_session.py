@@ -5,11 +5,10 @@ A Ray that happens to run on the machine is never joined unless its address was 
 
 import logging
 import os
-import signal
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,11 +16,10 @@ from typing import Any
 from runner.config.cluster import Cluster
 from runner.config.cores import usable_cores, visible_gpus
 from runner.distributed.joining import check_address, no_answer
-from runner.distributed.signals import sigterm_kept_from_children
+from runner.distributed.ray_servers import servers_end_when_asked, sigterm_kept_from_children
 from runner.distributed.token import ACCESS, TOKEN_FILE, TOKEN_PATH
 from runner.errors import DoesNotFit, Stopped, TrainingFailed, UserError
 
-SHUTDOWN_LOOK_S = 0.05
 RAY_THREAD = "ray-at-work"  # of the thread in which Ray Train or Tune runs; the main one answers signals
 
 
@@ -77,48 +75,8 @@ def ray_session(cluster: Cluster) -> Iterator[Resources]:
         yield share_out(cluster, nodes_here())
     finally:
         if not is_at_work():
-            over = threading.Event()
-            threading.Thread(target=_end_servers, args=(over,), name="end-of-ray", daemon=True).start()
-            try:
+            with servers_end_when_asked():
                 ray.shutdown()
-            finally:
-                over.set()
-
-
-def _end_servers(over: threading.Event) -> None:
-    """End each of Ray's servers that this process has started when Ray asks it to, until it is ``over``.
-
-    They do not hear the SIGTERM by which Ray asks: it would wait a second for each.
-    """
-    waiting = [pid for pid in _servers() if not _is_asked_to_end(pid)]
-    while waiting and not over.wait(SHUTDOWN_LOOK_S):
-        asked = [pid for pid in waiting if _is_asked_to_end(pid)]
-        waiting = [pid for pid in waiting if pid not in asked]
-        for pid in asked:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-
-
-def _is_asked_to_end(pid: int) -> bool:
-    """Whether a SIGTERM waits to be heard by the process ``pid``."""
-    with suppress(OSError):
-        for line in Path("/proc", str(pid), "status").read_text().splitlines():
-            if line.startswith("ShdPnd:"):
-                return bool(int(line.split()[1], 16) >> (signal.SIGTERM - 1) & 1)
-    return False
-
-
-def _servers() -> list[int]:
-    """The children of this process whose command line names a file of Ray's package."""
-    import ray
-
-    package, found = str(Path(ray.__file__).parent) + os.sep, []
-    for children in Path("/proc/self/task").glob("*/children"):
-        for pid in children.read_text().split():
-            with suppress(OSError):
-                if package in Path("/proc", pid, "cmdline").read_text():
-                    found.append(int(pid))
-    return found
 
 
 def is_at_work() -> bool:

@@ -27,19 +27,6 @@ def sigterm_stops() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-@contextmanager
-def sigterm_kept_from_children() -> Iterator[None]:
-    """Within the block SIGTERM waits for its end; processes that are started there, and theirs, never hear it.
-
-    ``timeout``, systemd and Slurm send it to all processes of a command, and Ray's would end before anything is saved.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
 class StopSignals:
     """Within the block the first SIGTERM or SIGINT writes ``stop_file``; ``name`` says which came."""
 

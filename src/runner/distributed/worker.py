@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from runner.config.disk import is_full_disk
 from runner.config.job import Job
 from runner.distributed.drain import Drain
 from runner.distributed.kept import Bucket, Mirror, mirror_of
 from runner.errors import Diverged, RunnerError, TrainingFailed, UserError
 from runner.runs import JSON, MetricsLog, RunFolder
 from runner.runs.attempt import StaleAttempt
-from runner.runs.full_disk import full_disk, is_full_disk
+from runner.runs.full_disk import full_disk
 from runner.runs.metrics import Record
 
 if TYPE_CHECKING:

@@ -10,11 +10,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from runner.config.disk import is_full_disk, mib
 from runner.errors import DoesNotFit
 from runner.runs.attempt import Attempt, StaleAttempt
 from runner.runs.durable import PARTIAL, discard, partial_name, put_in_place, sync, sync_tree
 from runner.runs.environment import package_versions
-from runner.runs.full_disk import RESERVE_BYTES, is_full_disk, mib, size
+from runner.runs.full_disk import RESERVE_BYTES, size
 from runner.runs.manifest import Damaged, Manifest, verified, write_manifest
 
 _STEP = re.compile(r"step-(\d{6,})")

@@ -9,8 +9,6 @@ from pathlib import Path
 from runner.config.disk import NO_SPACE, code_says_so, is_full_disk, mib
 from runner.errors import DoesNotFit, RunnerError, UserError
 
-__all__ = ["RESERVE_BYTES", "full_disk", "is_full_disk", "mib", "no_place", "size"]
-
 RESERVE_BYTES = 256 << 20
 
 

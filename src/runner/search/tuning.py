@@ -19,10 +19,11 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 import runner.errors
+from runner.config.disk import is_full_disk
 from runner.distributed.ray_session import RAY_THREAD
 from runner.errors import RunnerError, TrainingFailed
 from runner.plan import Device, present_device
-from runner.runs.full_disk import full_disk, is_full_disk
+from runner.runs.full_disk import full_disk
 from runner.search.course import Course, Task, task_as_plain, task_of
 from runner.search.journal import rung_in
 from runner.search.share import Share

@@ -100,8 +100,9 @@ class TrialWorker:
         """Make ``task`` the one that ``advance`` trains; nothing is loaded yet.  The one before may go on later."""
         self._waiting.cut_all_but(task.best)
         if self._trunk is not None and self._task.seed is None:
-            parked, best = self._trunk.park(), self._task.trial == task.best
+            best = self._task.trial == task.best
             if best or self._next < len(self._task.stop_steps):
+                parked = self._trunk.park()
                 self._waiting.keep(self._task.trial, parked if best else parked.tip())
         self._task, self._job, self._next, self._trunk = task, Job.model_validate(dict(task.job)), 0, None
 

@@ -5,7 +5,6 @@ The writing rank's half is ``sending``.
 
 import threading
 from contextlib import suppress
-from pathlib import Path
 
 from runner.runs.durable import write_file
 from runner.runs.folder import RunFolder
@@ -91,8 +90,5 @@ class News:
             with suppress(FileNotFoundError):
                 content = self._store.read(f"{RECORDS}/{attempt}/{name}")
                 if content != self._known.get(name):
-                    write_file(self._path(name), content)
+                    write_file(self._folder.inside(name), content)
                     self._known[name] = content
-
-    def _path(self, name: str) -> Path:
-        return self._folder.inside(name)

@@ -1,6 +1,6 @@
 """Objects of a bucket by name: listed, read, written, created only if absent; every failure told in one line.
 
-What the objects mean is in ``register`` and ``mirror``; what a failure is called in ``faults``.
+What the objects mean is in ``register`` and ``layout``; what a failure is called in ``faults``.
 """
 
 import importlib.util
@@ -119,7 +119,7 @@ def check_package(url: str) -> None:
         raise UserError(
             f"storage on {scheme}:// needs the package {package}",
             url,
-            f"pip install 'runner[{scheme}]' on all machines",
+            f"pip install {package} on all machines",
         )
 
 
