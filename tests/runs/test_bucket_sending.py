@@ -87,6 +87,8 @@ def brought(store: Store, root: Path) -> tuple[int, Entry]:
     assert found.skipped == ()
     if found.path is not None:
         assert (found.path / "state.json").read_text() == f"state.json after {found.step}"
+        steps = [record["step"] for record in read_metrics(folder.metrics_file)]
+        assert found.step in steps, "the records of the steps before a checkpoint are there when it is"
     for name in entry.folders:
         bring_folder(store, entry, folder, name)
         verified(folder.inside(*name.split("/")))

@@ -229,7 +229,7 @@ class Sender:
             return self._current
 
     def _send(self, name: str, staged: Path) -> None:
-        """Its files, MANIFEST.json last; then its name in the register, and what that makes superfluous goes."""
+        """Its files, MANIFEST.json last; the records; its name in the register.  What that makes superfluous goes."""
         step = verified(staged, contents=False).step
         stem = f"{name.partition('/')[0]}/step-{step:06d}"
         place = f"{stem}-{self._attempt[:8]}"
@@ -245,6 +245,7 @@ class Sender:
             superfluous.update(set(entry.folders.values()) - set(folders.values()))
             return replace(entry, folders=folders)
 
+        self._send_records()  # who goes on from it elsewhere has them from nowhere else
         self._register.advance(published)
         self._remove(superfluous)
 
