@@ -62,10 +62,17 @@ class FakeBase:
         return None
 
     def start(
-        self, job: Job, *, warmup_steps: int, parked: FakeParked | None = None, passing: Sequence[int] = ()
+        self,
+        job: Job,
+        *,
+        warmup_steps: int,
+        parked: FakeParked | None = None,
+        passing: Sequence[int] = (),
+        stable: Sequence[int] = (),
     ) -> AnyTrunk:
         assert warmup_steps >= 0
         assert list(passing) == sorted(passing)
+        assert list(stable) == sorted(stable)
         assert parked is None or parked.job == job
         return FakeTrunk(job)
 
@@ -99,13 +106,19 @@ class DyingBase(FakeBase):
         self.died = Path(place.folder, "died")
 
     def start(
-        self, job: Job, *, warmup_steps: int, parked: FakeParked | None = None, passing: Sequence[int] = ()
+        self,
+        job: Job,
+        *,
+        warmup_steps: int,
+        parked: FakeParked | None = None,
+        passing: Sequence[int] = (),
+        stable: Sequence[int] = (),
     ) -> AnyTrunk:
         self.started += 1
         if self.started == 2 and not self.died.exists():
             self.died.touch()
             os._exit(1)
-        return super().start(job, warmup_steps=warmup_steps, parked=parked, passing=passing)
+        return super().start(job, warmup_steps=warmup_steps, parked=parked, passing=passing, stable=stable)
 
 
 class TogetherTrunk(FakeTrunk):
@@ -124,9 +137,15 @@ class TogetherBase(FakeBase):
         self.started, self.died = 0, Path(place.folder, "died")
 
     def start(
-        self, job: Job, *, warmup_steps: int, parked: FakeParked | None = None, passing: Sequence[int] = ()
+        self,
+        job: Job,
+        *,
+        warmup_steps: int,
+        parked: FakeParked | None = None,
+        passing: Sequence[int] = (),
+        stable: Sequence[int] = (),
     ) -> AnyTrunk:
-        del warmup_steps, parked, passing
+        del warmup_steps, parked, passing, stable
         self.started += 1
         if not World.of_group("cpu").leads and self.started == 2 and not self.died.exists():
             self.died.touch()

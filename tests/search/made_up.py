@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
 from runner.search.answer import Answer, Tolerance, answer_of
-from runner.search.records import Repeat, Rung, Study, Trial, TrialEnding, Value
+from runner.search.records import Ending, Repeat, Rung, Study, Trial, TrialEnding, Value
 
 QUESTION_TOKENS = (10, 20, 30, 40)
 STOP_STEPS = (50, 100, 200)
@@ -28,6 +28,11 @@ def rung(stop_step: int, sums: Sequence[float], tokens: Sequence[int] = QUESTION
 def even(stop_step: int, loss: float) -> Rung:
     """A rung with the same loss on every token."""
     return rung(stop_step, [loss * tokens for tokens in QUESTION_TOKENS])
+
+
+def stable(stop_step: int, loss: float) -> Ending:
+    """An ending without a decay, with the same loss on every token."""
+    return Ending(stop_step, loss, None, loss, tuple(loss * tokens for tokens in QUESTION_TOKENS))
 
 
 def trial(

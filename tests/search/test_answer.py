@@ -7,7 +7,19 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-from made_up import QUESTION_TOKENS, RANK, RATE, STOP_STEPS, answered, even, formula_study, rung, study_of_trials, trial
+from made_up import (
+    QUESTION_TOKENS,
+    RANK,
+    RATE,
+    STOP_STEPS,
+    answered,
+    even,
+    formula_study,
+    rung,
+    stable,
+    study_of_trials,
+    trial,
+)
 
 from runner.search.answer import answer_of, as_json
 from runner.search.noise import student
@@ -44,6 +56,31 @@ def test_best_is_the_lowest_over_all_trials_and_stop_steps() -> None:
     assert (answer.best.trial, answer.best.stop_step) == (0, 100)
     assert answer.best.minutes == pytest.approx(0.3 * 100 / 60)
     assert len(answer.pairs) == 5
+
+
+def test_a_pair_is_the_lower_of_ending_with_a_decay_and_without() -> None:
+    late = replace(even(200, 0.3), stable=(stable(50, 0.45), stable(100, 0.5)))
+    study = study_of_trials(trial(0, [even(50, 0.5), even(100, 0.4), late]), trial(1, [even(50, 0.6)]))
+    answer = answered(study, tolerance=0.2)
+    assert [(pair.stop_step, pair.loss, pair.decayed) for pair in answer.pairs if pair.trial == 0] == [
+        (50, 0.45, False),
+        (100, 0.4, True),
+        (200, 0.3, True),
+    ]
+    assert answer.earliest is not None
+    assert (answer.earliest.stop_step, answer.earliest.decayed) == (50, False)
+    assert "stop at step 50 without a decay: 0.4500" in answer.verdict
+    told = (
+        "In the best trial a decay gives less at step 100, by up to 0.100 nats, and ending without one at step 50, by"
+    )
+    assert any(remark.startswith(told) for remark in answer.remarks)
+    plain = as_json(answer)
+    assert plain["decays"] == [
+        {"stop_step": 50, "nats": pytest.approx(-0.05)},
+        {"stop_step": 100, "nats": pytest.approx(0.1)},
+    ]
+    even_ones = study_of_trials(trial(0, [even(50, 0.5), replace(even(200, 0.6), stable=(stable(50, 0.5),))]))
+    assert answered(even_ones).pairs[0].decayed
 
 
 def test_of_equal_losses_the_earlier_then_the_cheaper_counts() -> None:

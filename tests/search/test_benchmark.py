@@ -6,15 +6,16 @@ import random
 import statistics
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
-from made_up import even, trial
+from made_up import even, stable, trial
 
 from runner.config.load_search import load_search
 from runner.errors import TrainingFailed, UserError
 from runner.search.benchmark.figures import (
+    Answer,
     answers,
     answers_to_train,
     carried_over,
@@ -194,7 +195,7 @@ def test_time_to_a_loss_follows_the_order_in_which_trials_went_on(tmp_path: Path
 
 def test_what_the_decay_gains_is_of_one_configuration(tmp_path: Path) -> None:
     plan = plan_in(tmp_path)
-    best = trial(0, [even(50, 0.4), even(200, 0.3)], values={"lora.rank": 8})
+    best = trial(0, [even(50, 0.4), replace(even(200, 0.3), stable=(stable(50, 0.35),))], values={"lora.rank": 8})
     done(plan, "resident", 100.0, trials=(best, trial(1, [even(50, 0.6)])))
     assert gains(plan) == []
     done(plan, "decay", 20.0, runs=(Run({"lora.rank": 8}, 200, 200, ((50, 0.5), (100, 0.4), (200, 0.3)), 20.0),))
@@ -207,18 +208,18 @@ def test_answers_are_the_lowest_seen_at_each_stop_step(tmp_path: Path) -> None:
     small, large = {"rank": 4.0}, {"rank": 8.0}
     runs = (run(200, {50: 0.5, 75: 0.1, 200: 0.2}, **small), run(100, {50: 0.4, 100: 0.3}, **large))
     done(plan, "curve", 60.0, runs=runs)
-    trials = trial(0, [even(50, 0.45), even(200, 0.15)], values=small), trial(1, [even(50, 0.5)], values=large)
+    rungs = [even(50, 0.45), replace(even(200, 0.15), stable=(stable(50, 0.4),))]
+    trials = trial(0, rungs, values=small), trial(1, [even(50, 0.5)], values=large)
     done(plan, "resident", 60.0, trials=trials)
-    assert answers(plan, "curve") == {50: large, 100: large, 200: small}
-    assert answers(plan, "resident") == {50: small, 200: small}
-    pairs = answers_to_train(plan, (50, 100, 200))
-    expected = {("rank", 8.0, 50), ("rank", 8.0, 100), ("rank", 4.0, 200), ("rank", 4.0, 50)}
-    assert {(*next(iter(dict(pair["values"]).items())), pair["stop_step"]) for pair in pairs} == expected  # type: ignore[call-overload]
-    assert answers_to_train(plan, (200,)) == [{"values": small, "stop_step": 200}]
+    long_large, long_small, short = Answer(large, 200, True), Answer(small, 200, True), Answer(small, 50, False)
+    assert answers(plan, "curve") == {50: long_large, 100: long_large, 200: long_small}
+    assert answers(plan, "resident") == {50: short, 200: long_small}
+    assert answers_to_train(plan, (50, 100, 200)) == [asdict(each) for each in (long_small, long_large, short)]
+    assert answers_to_train(plan, (200,)) == [{"values": small, "stop_step": 200, "decayed": True}]
 
 
 def test_answers_are_worth_what_other_seeds_give(tmp_path: Path) -> None:
-    """The two pairs differ at 50 and are one at 200, where nothing is gained; 100 has an answer of one way alone."""
+    """The two answers differ at 50, read off a run to 200 and ended there, and are one at 200; 100 has one alone."""
     plan = plan_in(tmp_path)
     small, large = {"rank": 4.0}, {"rank": 8.0}
     done(plan, "curve", 60.0, runs=(run(200, {50: 0.5, 100: 0.3, 200: 0.2}, **small),))
@@ -228,14 +229,13 @@ def test_answers_are_worth_what_other_seeds_give(tmp_path: Path) -> None:
     plan.answers_file.write_text(json.dumps(answers_to_train(plan, (50, 100, 200))))
     listed = plan.answers_again()
     seeds = {pair.seed or 0 for pair in listed}
-    assert (len(listed), len(seeds)) == (2 * 4, 2)
+    assert (len(listed), len(seeds)) == (2 * 2, 2)
     assert plan.space.job.train.seed not in seeds
-    losses = {(50, 4.0): 0.5, (100, 4.0): 0.4, (200, 4.0): 0.2, (50, 8.0): 0.4}
     again = []
     for pair in listed:
-        large_too = 0.004 * (pair.stop_step == 50 and pair.values == large)
-        loss = losses[pair.stop_step, float(pair.values["rank"])] + (0.02 - large_too) * (pair.seed == max(seeds))
-        again.append(Run(pair.values, pair.stop_step, pair.stop_step, ((pair.stop_step, loss),), 1.0, seed=pair.seed))
+        more = 0.02 if pair.seed == max(seeds) else 0.0
+        losses = ((50, 0.4 + 0.8 * more),) if pair.values == large else ((50, 0.5 + more), (200, 0.2 + more))
+        again.append(Run(pair.values, pair.stop_step, pair.stop_step, losses, 1.0, seed=pair.seed))
     done(plan, "again", 60.0, runs=(*again[::2], *again[1::2]))  # in the order in which they happened to end
     early, late = worths(plan)
     assert (early.stop_step, late.stop_step) == (50, 200)

@@ -1,18 +1,20 @@
 """The course: stopped anywhere and gone on with it gives the same answer; nothing runs twice; what ends a search."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from runner.config.job import Job
 from runner.errors import TrainingFailed, UserError
 from runner.plan import Device
 from runner.search.choice import best_trials, standings
 from runner.search.course import Course, Task, task_as_plain, task_of
 from runner.search.journal import Journal, read_journal, study_in
 from runner.search.legs import refining_from
-from runner.search.records import Study, Trial
-from search_fakes import course, run, rung, space, without_times
+from runner.search.records import Ending, Study, Trial
+from search_fakes import BASE_LOSS, QUESTION_TOKENS, course, run, rung, space, without_times
 
 STOP_STEPS = (20, 40, 80, 160)
 
@@ -33,6 +35,48 @@ def test_a_search_ends_with_all_trials_and_the_repeats_of_the_best_two(tmp_path:
     best = best_trials(study, "validation")[:2]
     expected = [(trial.number, seed, 160) for trial in best for seed in (18, 19, 20)]
     assert [(repeat.trial, repeat.seed, repeat.rung.stop_step) for repeat in study.repeats] == expected
+
+
+def without_decay(task: Task, stop_step: int, loss: float) -> Ending:
+    found = rung(task, stop_step)
+    return Ending(stop_step, loss, None, loss, found.question_sums)
+
+
+def test_each_stop_step_is_measured_once_without_a_decay(tmp_path: Path) -> None:
+    """The first of four trials is the best: it waits on its way, and what it measured is not asked for again."""
+    found = space(tmp_path, trials=4)
+    asked: dict[str, list[tuple[int, ...]]] = {}
+    with Journal(tmp_path / "j") as journal:
+        running = course(found, journal)
+        while isinstance(task := running.next(), Task):
+            running.based(BASE_LOSS, QUESTION_TOKENS)
+            asked.setdefault(task.name, []).append(task.stable)
+            for stop_step in task.stop_steps:
+                on_the_way = tuple(without_decay(task, stop, 9.0) for stop in task.stable if stop < stop_step)
+                if not running.measured(task, replace(rung(task, stop_step), loss=task.trial + 1.0, stable=on_the_way)):
+                    break
+    assert asked["trial-0"][0] == (20, 40, 80)
+    assert len(asked["trial-0"]) > 1
+    assert asked["trial-0"][-1] == ()
+
+
+def test_the_best_is_repeated_as_it_ended(tmp_path: Path) -> None:
+    """The lowest loss is at 40 without a decay: so are its repeats."""
+    found = space(tmp_path, trials=1, repeats=1, scheduler="none", stop_steps=[40, 80])
+    with Journal(tmp_path / "j") as journal:
+        running = course(found, journal)
+        task = running.next()
+        assert isinstance(task, Task)
+        running.based(BASE_LOSS, QUESTION_TOKENS)
+        running.measured(task, rung(task, 40))
+        assert not running.measured(task, replace(rung(task, 80), stable=(without_decay(task, 40, 0.5),)))
+        repeat = running.next()
+        assert isinstance(repeat, Task)
+        assert (repeat.seed, repeat.stop_steps, repeat.stable) == (18, (40,), ())
+        job = Job.model_validate(dict(repeat.job))
+        assert (job.train.schedule, job.train.seed) == ("constant", 18)
+        assert not running.measured(repeat, replace(rung(repeat, 40), loss=0.6))
+        assert running.next() == "over"
 
 
 def reached(study: Study) -> Counter[int]:

@@ -2,6 +2,7 @@
 
 import errno
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from runner.search.choice import best_trials
 from runner.search.driver import Request, search
 from runner.search.folder import SearchFolder, open_search
 from runner.search.journal import Journal
+from runner.search.pairs import pairs_of
 from runner.search.space import space_of
 from search_fakes import course, run, space
 
@@ -170,22 +172,27 @@ def test_an_answer_is_a_complete_job_that_says_where_it_came_from(tmp_path: Path
     with Journal(tmp_path / "j") as journal:
         study = run(course(found, journal))
     trial = best_trials(study, "validation")[0]
-    rung = next(rung for rung in trial.rungs if rung.stop_step == 80)
+    pair = next(pair for pair in pairs_of(study, "validation") if (pair.trial, pair.stop_step) == (trial.number, 80))
     path = SearchFolder(tmp_path).best_file
-    write_answer_job(path, found, study, trial, 80)
+    write_answer_job(path, found, study, pair)
     job = load_job(path)
-    assert job == answer_job(found, trial, 80, what="best")
+    assert job == answer_job(found, pair, what="best")
+    assert job.train.schedule == "warmup-stable-decay"
     assert (job.name, job.train.steps, job.stop.plateau, job.evaluation.questions) == ("small-best", 80, None, 100)
     assert round(job.train.warmup * 80) == found.warmup(trial.values) == 5
     assert job.train.learning_rate == trial.values["train.learning_rate"]
     comments = [line for line in path.read_text().splitlines() if line.startswith("#")]
     assert f"trial {trial.number} of 12 ended, lora.rank {trial.values['lora.rank']}" in comments[0]
-    assert f"At stop step 80 its held-out loss was {rung.loss:.6f}" in comments[1]
+    assert f"At stop step 80 its held-out loss was {pair.loss:.6f}" in comments[1]
     assert comments[3] == f"#   runner train {path}"
+    write_answer_job(path, found, study, replace(pair, decayed=False))
+    assert load_job(path).train == job.train.model_copy(update={"schedule": "constant"})
+    assert "no decay, which gave more at this step" in path.read_text()
 
 
 def test_a_long_name_leaves_room_for_what_the_job_is(tmp_path: Path) -> None:
     found = space(tmp_path, name="n" * 64)
     with Journal(tmp_path / "j") as journal:
         study = run(course(found, journal), rungs=1)
-    assert answer_job(found, study.trials[0], 20, what="earliest").name == "n" * 55 + "-earliest"
+    (pair,) = pairs_of(study, "validation")
+    assert answer_job(found, pair, what="earliest").name == "n" * 55 + "-earliest"

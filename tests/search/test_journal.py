@@ -1,5 +1,6 @@
 """The journal: what it says again after a crash, and the study that follows from it."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,13 +17,15 @@ from runner.search.journal import (
     read_journal,
     repeat_event,
     rung_event,
+    rung_in,
     study_in,
     trial_event,
 )
-from runner.search.records import Repeat, Rung, Study, Trial
+from runner.search.records import Ending, Repeat, Rung, Study, Trial
 
 RUNG = Rung(20, 1.5, None, 1.5, (0.1 + 0.2, 1 / 3), 200, 4.0, 0.5)
-LATER = replace(RUNG, stop_step=40, loss=1.25, trained_tokens=400, seconds=8.0)
+WITHOUT_DECAY = Ending(20, 1.25, None, 1.25, (0.2, 1 / 7))
+LATER = replace(RUNG, stop_step=40, loss=1.25, trained_tokens=400, seconds=8.0, stable=(WITHOUT_DECAY,))
 OTHER = replace(RUNG, loss=2.5, trained_tokens=400, seconds=8.0)
 FIRST = Trial(0, {"lora.rank": 4, "train.learning_rate": 1e-3, "train.schedule": "cosine"}, 40, 0.0)
 
@@ -45,6 +48,13 @@ def written(path: Path) -> None:
     with Journal(path) as journal:
         for event in events():
             journal.append(event)
+
+
+def test_a_rung_that_was_written_before_there_were_endings_without_a_decay_has_none() -> None:
+    plain = dict(rung_event(0, LATER))
+    assert rung_in(json.loads(json.dumps(plain))) == LATER
+    del plain["stable"]
+    assert rung_in(plain) == replace(LATER, stable=())
 
 
 def test_a_journal_read_again_gives_the_same_study(tmp_path: Path) -> None:

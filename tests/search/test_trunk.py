@@ -127,6 +127,33 @@ def test_stop_steps_that_were_passed_by_are_measured_at_the_cost_of_their_branch
     assert all(torch.equal(*pair) for pair in zip(state(base), end, strict=True))
 
 
+def test_what_the_trunk_gives_on_its_way_is_the_run_without_a_decay_and_leaves_no_trace(
+    exact: ResidentBase, cache: Path, tmp_path: Path
+) -> None:
+    job = small_job()
+    expected, end = rungs(exact, job), state(exact)
+    trunk = exact.start(job, warmup_steps=WARMUP_STEPS, stable=(5, 8))
+    found = [trunk.to_rung(step) for step in STOP_STEPS]
+    assert [[ending.stop_step for ending in rung.stable] for rung in found] == [[], [5], [8]]
+    assert [(rung.loss, rung.question_sums, rung.trained_tokens) for rung in found] == [
+        (rung.loss, rung.question_sums, rung.trained_tokens) for rung in expected
+    ]
+    assert all(torch.equal(*pair) for pair in zip(state(exact), end, strict=True))
+    for ending in (*found[1].stable, *found[2].stable):
+        loss, _ = separate_run(
+            small_job(train__schedule="constant"), ending.stop_step, tmp_path / f"{ending.stop_step}", cache
+        )
+        assert ending.loss == loss
+        tokens = exact.question_tokens
+        assert math.fsum(ending.question_sums) / sum(tokens) == pytest.approx(loss, rel=1e-6)
+
+
+def test_only_a_schedule_with_a_stable_phase_has_endings_in_it(exact: ResidentBase) -> None:
+    for schedule, stops in (("constant", (4, 6)), ("cosine", (4, 6))):
+        trunk = exact.start(small_job(train__schedule=schedule), warmup_steps=WARMUP_STEPS, stable=(4,))
+        assert [trunk.to_rung(step).stable for step in stops] == [(), ()]
+
+
 def test_where_there_is_no_room_for_points_the_trunk_is_trained_again(
     padded: ResidentBase, monkeypatch: pytest.MonkeyPatch
 ) -> None:

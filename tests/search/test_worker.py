@@ -45,12 +45,18 @@ class Base:
         return None if self.suits else f"not for {job.name}"
 
     def start(
-        self, job: Job, *, warmup_steps: int, parked: "Parked | None" = None, passing: Sequence[int] = ()
+        self,
+        job: Job,
+        *,
+        warmup_steps: int,
+        parked: "Parked | None" = None,
+        passing: Sequence[int] = (),
+        stable: Sequence[int] = (),
     ) -> "Base":
         assert warmup_steps == 5
         self.started.append(job)
         self.went_on.append(parked)
-        self.passing = tuple(passing)
+        self.passing, self.stable = tuple(passing), tuple(stable)
         return self
 
     def park(self) -> "Parked":
@@ -115,11 +121,11 @@ def test_a_trial_goes_on_where_it_waited_and_begins_anew_what_lies_before(tmp_pa
 def test_the_best_keeps_what_it_passed_by_until_another_is_the_best(tmp_path: Path) -> None:
     working, bases = worker(tmp_path)
     first, second = tasks(tmp_path, 2)
-    alone = replace(first, stop_steps=(80,), passing=(20, 40), best=1)
+    alone = replace(first, stop_steps=(80,), passing=(20, 40), best=1, stable=(40,))
     working.begin(alone)
     working.advance()
     (base,) = bases
-    assert base.passing == (20, 40)
+    assert (base.passing, base.stable) == ((20, 40), (40,))
     whole = Parked(80, base.started[0])
     working.begin(replace(second, best=0))
     working.advance()

@@ -30,7 +30,7 @@ class Searching:
         self._space = space
         self._stream = stream or sys.stderr
         self._began = self._told_at = time.monotonic()
-        self._shown: set[tuple[int, int | str]] = set()
+        self._shown: set[tuple[int, str]] = set()
         self._drawn = 0  # lines of the table that stands above the cursor
 
     def follow(self, folder: "SearchFolder", study: "Callable[[], Study]", ended: Callable[[], bool]) -> None:
@@ -103,9 +103,11 @@ class Searching:
         for trial in study.trials:
             told = f"trial {trial.number:>3}  {configuration(trial.values)}"
             for rung in trial.rungs:
-                if self._first_time(trial.number, rung.stop_step):
-                    loss = loss_of(rung, self._space.search.objective)
-                    lines.append(f"{told}  stop step {rung.stop_step:>6,}  loss {loss:.4f}")
+                for measured in (*rung.stable, rung):
+                    how = "" if measured is rung else " without a decay"
+                    if self._first_time(trial.number, f"{measured.stop_step}{how}"):
+                        loss = loss_of(measured, self._space.search.objective)
+                        lines.append(f"{told}  stop step {measured.stop_step:>6,}  loss {loss:.4f}{how}")
             ending = f"{'held back' if trial.ending == 'stopped' else trial.ending}: {trial.why}"
             if trial.ending and trial.ending != "finished" and self._first_time(trial.number, ending):
                 lines.append(f"{told}  {ending}")
@@ -115,7 +117,7 @@ class Searching:
                 lines.append(f"trial {repeat.trial:>3} again with seed {repeat.seed}  loss {loss:.4f}")
         return lines
 
-    def _first_time(self, trial: int, what: int | str) -> bool:
+    def _first_time(self, trial: int, what: str) -> bool:
         new = (trial, what) not in self._shown
         self._shown.add((trial, what))
         return new

@@ -65,6 +65,7 @@ def as_json(answer: Answer) -> dict[str, JSON]:
         "noise": _noise(answer.noise),
         "importance": _importance(answer),
         "edges": dict(answer.edges),
+        "decays": [{"stop_step": each.stop_step, "nats": each.nats} for each in answer.decays],
         "front": [_pair(pair) for pair in answer.front],
         "pairs": [_pair(pair) for pair in answer.pairs],
     }
@@ -77,6 +78,7 @@ def _pair(pair: Pair | None) -> dict[str, JSON] | None:
         "trial": pair.trial,
         "values": dict(pair.values),
         "stop_step": pair.stop_step,
+        "decayed": pair.decayed,
         "loss": pair.loss,
         "minutes": pair.minutes,
     }

@@ -65,6 +65,6 @@ def to_complete(study: Study, search: Search) -> GoingOn | None:
 
 
 def best_trials(study: Study, objective: Objective) -> list[Trial]:
-    """The trials that measured something, the lowest loss of any rung first."""
+    """The trials that measured something, the lowest loss of any stop step first."""
     measured = [trial for trial in study.trials if trial.rungs]
-    return sorted(measured, key=lambda trial: (min(loss_of(rung, objective) for rung in trial.rungs), trial.number))
+    return sorted(measured, key=lambda trial: (min(loss_of(each, objective) for each in trial.endings), trial.number))

@@ -61,4 +61,4 @@ def _write_job(path: Path, space: Space, study: Study, pair: Pair | None) -> Non
     if pair is None:
         path.unlink(missing_ok=True)
     else:
-        write_answer_job(path, space, study, study.trials[pair.trial], pair.stop_step)
+        write_answer_job(path, space, study, pair)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
+from runner.config.job import Job
 from runner.errors import RunnerError, TrainingFailed, UserError
 from runner.runs import JSON
 from runner.search.choice import best_trials, goes_straight_on, to_complete, to_go_on, why_held_back
@@ -24,11 +25,12 @@ from runner.search.journal import (
     rung_event,
     trial_event,
 )
-from runner.search.legs import BEST, first_leg, passed_by, refining_from, stops_due
+from runner.search.legs import BEST, first_leg, not_seen_stable, passed_by, refining_from, stops_due
 from runner.search.proposals import loss_of, propose
-from runner.search.records import Repeat, Rung, Study, Trial, TrialEnding
+from runner.search.records import Ending, Repeat, Rung, Study, Trial, TrialEnding
 from runner.search.space import Space
 
+STEPS = ("stop_steps", "passing", "stable")  # of a task: lists in JSON
 FAILURES = 3  # trials in a row that end in an error of the program after which the search ends
 
 
@@ -45,6 +47,7 @@ class Task:
     largest_rank: int
     passing: tuple[int, ...] = ()  # stop steps that it passes by, and measures last if it is the best
     best: int | None = None  # the best trial when this task was made
+    stable: tuple[int, ...] = ()  # stop steps at which it is measured without a decay, when it comes by
 
 
 Wait = Literal["wait", "over"]
@@ -96,8 +99,8 @@ class Course:
             return "wait"
         if on := to_complete(self.study, search):
             return self._gone_on(*on)
-        for trial, stop_step, seed in self._missing_repeats():
-            task = self._task(trial, stop_step, seed)
+        for trial, ending, seed in self._missing_repeats():
+            task = self._repeat(trial, ending, seed)
             if task.name not in self._running:
                 self._running[task.name] = task
                 return task
@@ -203,40 +206,54 @@ class Course:
         return number, why
 
     def _begun(self, number: int) -> Task:
-        task = self._task(self.study.trials[number], None, None)
+        task = self._task(self.study.trials[number])
         self._running[task.name] = task
         return task
 
-    def _task(self, trial: Trial, stop_step: int | None, seed: int | None) -> Task:
-        job = self._space.trial_job(trial.values)
-        if seed is not None:
-            job = job.model_copy(update={"train": job.train.model_copy(update={"seed": seed})})
-        due = stops_due(self._space.search, trial) if stop_step is None else (stop_step,)
-        best = next(iter(best_trials(self.study, self._space.search.objective)), None)
-        return Task(
-            name=f"trial-{trial.number}" + ("" if seed is None else f"-seed-{seed}"),
-            trial=trial.number,
-            seed=seed,
-            job=job.model_dump(mode="json"),
+    def _task(self, trial: Trial) -> Task:
+        """To go on with ``trial``, from its start or from where it was held back."""
+        search = self._space.search
+        due = stops_due(search, trial)
+        best = next(iter(best_trials(self.study, search.objective)), None)
+        return replace(
+            self._training(f"trial-{trial.number}", trial, self._space.trial_job(trial.values)),
             stop_steps=due,
-            warmup_steps=self._space.warmup(trial.values),
-            largest_rank=self._largest_rank,
-            passing=passed_by(self._space.search, trial, due) if stop_step is None else (),
+            passing=passed_by(search, trial, due),
             best=None if best is None else best.number,
+            stable=not_seen_stable(search, trial),
         )
 
-    def _missing_repeats(self) -> list[tuple[Trial, int, int]]:
-        """Trial, stop step and seed of the repeats of the best that are not measured yet."""
+    def _repeat(self, trial: Trial, ending: Ending, seed: int) -> Task:
+        """To measure again, with another seed, what ``trial`` gave."""
+        values, stop_step = trial.values, ending.stop_step
+        job = self._space.trial_job(values, decayed=isinstance(ending, Rung))
+        job = job.model_copy(update={"train": job.train.model_copy(update={"seed": seed})})
+        made = self._training(f"trial-{trial.number}-seed-{seed}", trial, job)
+        return replace(made, seed=seed, stop_steps=(stop_step,))
+
+    def _training(self, name: str, trial: Trial, job: Job) -> Task:
+        return Task(
+            name=name,
+            trial=trial.number,
+            seed=None,
+            job=job.model_dump(mode="json"),
+            stop_steps=(),
+            warmup_steps=self._space.warmup(trial.values),
+            largest_rank=self._largest_rank,
+        )
+
+    def _missing_repeats(self) -> list[tuple[Trial, Ending, int]]:
+        """Trial, lowest ending and seed of the repeats of the best that are not measured yet."""
         done = {(repeat.trial, repeat.rung.stop_step, repeat.seed) for repeat in self.study.repeats}
         wanted = []
         for trial in best_trials(self.study, self._space.search.objective)[:BEST]:
-            stop_step = min(trial.rungs, key=self._loss).stop_step
+            lowest = min(trial.endings, key=self._loss)
             seed = self._space.configured(trial.values).train.seed
-            wanted += [(trial, stop_step, seed + more) for more in range(1, self._space.search.repeats + 1)]
-        return [(trial, stop, seed) for trial, stop, seed in wanted if (trial.number, stop, seed) not in done]
+            wanted += [(trial, lowest, seed + more) for more in range(1, self._space.search.repeats + 1)]
+        return [each for each in wanted if (each[0].number, each[1].stop_step, each[2]) not in done]
 
-    def _loss(self, rung: Rung) -> float:
-        return loss_of(rung, self._space.search.objective)
+    def _loss(self, ending: Ending) -> float:
+        return loss_of(ending, self._space.search.objective)
 
     def _end(self, number: int, ending: TrialEnding, why: str = "") -> None:
         self._running.pop(f"trial-{number}", None)
@@ -251,9 +268,9 @@ class Course:
 
 def task_as_plain(task: Task) -> dict[str, JSON]:
     """``task`` as a mapping that travels; ``task_of`` makes it again."""
-    return {**asdict(task), "stop_steps": list(task.stop_steps), "passing": list(task.passing)}
+    return {**asdict(task), **{name: list(getattr(task, name)) for name in STEPS}}
 
 
 def task_of(plain: Mapping[str, Any]) -> Task:
     """The task that ``task_as_plain`` told."""
-    return replace(Task(**plain), stop_steps=tuple(plain["stop_steps"]), passing=tuple(plain["passing"]))
+    return Task(**{**plain, **{name: tuple(plain[name]) for name in STEPS}})

@@ -14,7 +14,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from runner.config.search import Objective
 from runner.search.importance import Importance, importance_of
 from runner.search.noise import Noise, noise_of
-from runner.search.pairs import Difference, Pair, difference, earliest_within, front, lowest, pairs_of
+from runner.search.pairs import Decay, Difference, Pair, decays_of, difference, earliest_within, front, lowest, pairs_of
 from runner.search.records import Study, Value
 from runner.search.space import STOP_STEP
 
@@ -52,6 +52,7 @@ class Findings:
     importance: tuple[Importance, ...] | None
     noise: Noise | None
     edges: Mapping[str, Side]  # keys of which the best value is at an end of its range
+    decays: tuple[Decay, ...]  # of the best trial
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -104,6 +105,7 @@ def find(study: Study, asked: Asked) -> Findings:
         importance=importance_of(pairs, asked.distributions),
         noise=noise_of(study, pairs, asked.objective),
         edges=_edges(best, asked) if best is not None and len({p.trial for p in pairs}) >= FEWEST_TRIALS else {},
+        decays=() if best is None else decays_of(study.trials[best.trial], asked.objective),
     )
 
 

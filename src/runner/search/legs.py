@@ -59,6 +59,12 @@ def stops_due(search: Search, trial: Trial) -> tuple[int, ...]:
     return tuple(stop for stop in left if stop > furthest and stop in planned)
 
 
+def not_seen_stable(search: Search, trial: Trial) -> tuple[int, ...]:
+    """The stop steps at which ``trial`` has not been measured without a decay; the last has the best place for one."""
+    seen = {ending.stop_step for rung in trial.rungs for ending in rung.stable}
+    return tuple(stop for stop in search.stop_steps[:-1] if stop not in seen)
+
+
 def passed_by(search: Search, trial: Trial, due: Sequence[int]) -> tuple[int, ...]:
     """The stop steps that ``trial`` does not measure on its way through those ``due``."""
     measured = {rung.stop_step for rung in trial.rungs}

@@ -11,7 +11,7 @@ from runner.report.style import Style
 from runner.search.pairs import Pair, lowest, pairs_of
 from runner.search.proposals import loss_of
 from runner.search.records import Study, Trial
-from runner.search.wording import counted, loss, number, short_names
+from runner.search.wording import counted, ending, loss, number, short_names
 
 BAR = 10  # columns
 GAP = 2
@@ -90,7 +90,7 @@ def _foot(study: Study, best: Pair | None, progress: Progress, style: Style) -> 
     names = short_names(best.values)
     values = ", ".join(f"{names[key]} {number(value)}" for key, value in best.values.items())
     base = f" (untuned {loss(study.base_loss)})" if progress.objective == "validation" else ""
-    return style.ink(_cut(f"best {loss(best.loss)}{base}: {values}, step {best.stop_step:,}", style), "strong")
+    return style.ink(_cut(f"best {loss(best.loss)}{base}: {values}, step {ending(best)}", style), "strong")
 
 
 def _chosen(trials: Sequence[Trial], best: Pair | None, room: int) -> list[Trial]:
@@ -121,9 +121,8 @@ def _row(trial: Trial, best: Pair | None, progress: Progress, style: Style) -> _
     is_best = best is not None and best.trial == trial.number
     mark = ("★" if style.unicode else "*") if is_best else ""
     values = (number(trial.values[key]) if key in trial.values else "" for key in progress.keys)
-    rungs = [(loss_of(rung, progress.objective), rung.stop_step) for rung in trial.rungs]
-    last = loss(rungs[-1][0]) if rungs else ""
-    low = min(rungs, default=None)
+    last = loss(loss_of(trial.rungs[-1], progress.objective)) if trial.rungs else ""
+    low = min(((loss_of(each, progress.objective), each.stop_step) for each in trial.endings), default=None)
     lowest_at = f"{loss(low[0])} at {low[1]:,}" if low else ""
     reached = progress.steps.get(trial.number, 0) if trial.ending is None else 0
     step = max([reached, *(rung.stop_step for rung in trial.rungs)])

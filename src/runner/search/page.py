@@ -20,7 +20,7 @@ from runner.search.parallel import parallel
 from runner.search.plots import history, importance, slices, stop_curves, trade
 from runner.search.records import Study
 from runner.search.tables import pairs_table, seeds_table, stops_table
-from runner.search.wording import counted, gap, loss, span
+from runner.search.wording import counted, ending, gap, loss, span
 
 
 @dataclass(frozen=True)
@@ -72,10 +72,10 @@ def _parts(page: SearchPage) -> Iterator[str]:
 
 
 def _figures(study: Study, answer: Answer, best: Pair) -> str:
-    shown = [Figure("lowest loss", loss(best.loss), f"step {best.stop_step:,}, {span(best.minutes)}", "best-ink")]
+    shown = [Figure("lowest loss", loss(best.loss), f"step {ending(best)}, {span(best.minutes)}", "best-ink")]
     earliest = answer.earliest
     if earliest is not None and earliest != best:
-        told = f"step {earliest.stop_step:,}, {span(earliest.minutes)}"
+        told = f"step {ending(earliest)}, {span(earliest.minutes)}"
         shown.append(Figure("as good, earliest", loss(earliest.loss), told, "early-ink"))
     base = "untuned base" if answer.objective == "validation" else "untuned base, all tokens"
     shown.append(Figure(base, loss(answer.base_loss), counted(answer.questions, "held-out question")))

@@ -4,12 +4,12 @@ Which pair is the answer is ``answer``'s.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from runner.config.search import Objective
 from runner.search.proposals import loss_of
-from runner.search.records import Study, Value
+from runner.search.records import Ending, Rung, Study, Trial, Value
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,7 @@ class Pair:
     loss: float  # the one that is searched, nats a token
     minutes: float  # of training, predicted at the configuration's own rank
     question_sums: tuple[float, ...]  # nats of all learned tokens of each held-out question
+    decayed: bool = True  # False: it ends in the stable phase, where a decay gave more
 
 
 @dataclass(frozen=True)
@@ -33,15 +34,38 @@ class Difference:
 
 
 def pairs_of(study: Study, objective: Objective) -> tuple[Pair, ...]:
-    """All pairs with a finite loss, by trial and stop step; of trials in whatever state."""
-    found = []
-    for trial in study.trials:
-        for rung in sorted(trial.rungs, key=lambda rung: rung.stop_step):
-            loss = loss_of(rung, objective)
-            if math.isfinite(loss):
-                minutes = trial.step_s * rung.stop_step / 60
-                found.append(Pair(trial.number, trial.values, rung.stop_step, loss, minutes, rung.question_sums))
-    return tuple(found)
+    """All pairs with a finite loss, by trial and stop step; of trials in whatever state.
+
+    Of a stop step that was measured with and without a decay it is the lower; of equals that with one.
+    """
+    return tuple(pair for trial in study.trials for pair in _pairs(trial, objective))
+
+
+def _pairs(trial: Trial, objective: Objective) -> Iterator[Pair]:
+    found: dict[int, tuple[float, Ending]] = {}
+    for ending in trial.endings:
+        loss = loss_of(ending, objective)
+        if math.isfinite(loss) and (ending.stop_step not in found or loss < found[ending.stop_step][0]):
+            found[ending.stop_step] = loss, ending
+    for stop, (loss, ending) in sorted(found.items()):
+        minutes = trial.step_s * stop / 60
+        decayed = isinstance(ending, Rung)
+        yield Pair(trial.number, trial.values, stop, loss, minutes, ending.question_sums, decayed)
+
+
+@dataclass(frozen=True)
+class Decay:
+    """What a decay gives at a stop step of one trial: how much less than ending without it, nats a token."""
+
+    stop_step: int
+    nats: float
+
+
+def decays_of(trial: Trial, objective: Objective) -> tuple[Decay, ...]:
+    """The stop steps at which ``trial`` was measured both ways."""
+    with_it = {rung.stop_step: loss_of(rung, objective) for rung in trial.rungs}
+    stable = {each.stop_step: loss_of(each, objective) for rung in trial.rungs for each in rung.stable}
+    return tuple(Decay(stop, stable[stop] - with_it[stop]) for stop in sorted(with_it.keys() & stable.keys()))
 
 
 def lowest(pairs: Iterable[Pair]) -> Pair | None:

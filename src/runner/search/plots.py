@@ -28,7 +28,7 @@ from runner.search.records import Study, Value
 from runner.search.scales import scale_of
 from runner.search.space import STOP_STEP
 from runner.search.verdict import ENDINGS
-from runner.search.wording import configuration, loss, short_names, span
+from runner.search.wording import configuration, ending, loss, short_names, span
 
 
 def history(study: Study, answer: Answer, size: Size) -> Plot:
@@ -214,5 +214,5 @@ def _named(frame: Frame, pair: Pair, across: Value, shape: Shape) -> list[str]:
 
 def tip(pair: Pair) -> str:
     """What shows under the pointer."""
-    where = f"trial {pair.trial}, step {pair.stop_step:,}: {loss(pair.loss)} in {span(pair.minutes)}"
+    where = f"trial {pair.trial}, step {ending(pair)}: {loss(pair.loss)} in {span(pair.minutes)}"
     return f"{where}; {configuration(pair.values)}"

@@ -13,17 +13,24 @@ TrialEnding = Literal["finished", "stopped", "diverged", "infeasible", "failed"]
 
 
 @dataclass(frozen=True)
-class Rung:
-    """What the run that ends at ``stop_step`` would give: the trunk up to its decay, then the decay."""
+class Ending:
+    """What the run that ends at ``stop_step`` in the stable phase, without a decay, would give: the trunk itself."""
 
     stop_step: int
     loss: float  # the held-out loss over all learned tokens, nats a token
     think_loss: float | None  # None: no such token
     answer_loss: float | None
     question_sums: tuple[float, ...]  # summed loss of each held-out question, nats, in the order of the split
+
+
+@dataclass(frozen=True)
+class Rung(Ending):
+    """What the run that ends at ``stop_step`` would give: the trunk up to its decay, then the decay."""
+
     trained_tokens: int  # of this trial so far, trunk and decays together
     seconds: float  # of this trial so far, measuring included
     peak_gib: float
+    stable: tuple[Ending, ...] = ()  # of stop steps that the trunk came by since the rung before
 
 
 @dataclass(frozen=True)
@@ -38,6 +45,11 @@ class Trial:
     ending: TrialEnding | None = None  # None: not ended
     why: str = ""
     until: int = 0  # the stop step up to which it trains, or was held back at
+
+    @property
+    def endings(self) -> tuple[Ending, ...]:
+        """All that was measured: with a decay, and without one at the stop steps on the way."""
+        return *self.rungs, *(ending for rung in self.rungs for ending in rung.stable)
 
 
 @dataclass(frozen=True)

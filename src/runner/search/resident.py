@@ -18,7 +18,8 @@ from runner.plan import present_device, read_geometry, settle
 from runner.plan.memory import GIB
 from runner.search.held_out import HeldOut
 from runner.search.padded import PaddedAdapters
-from runner.search.trunk import Loaded, Parked, Snapshot, Trunk
+from runner.search.points import Parked, Snapshot
+from runner.search.trunk import Loaded, Trunk
 from runner.train.assembly import STATE_BYTES, load_data
 from runner.train.optimizer import FlatAdamW
 from runner.train.setup import build_model, choose_kernels
@@ -92,16 +93,27 @@ class ResidentBase:
         others = [f"{key} is {value} and here {mine[key]}" for key, value in _fixed(job) if value != mine[key]]
         return "; ".join(others) or None
 
-    def start(self, job: Job, *, warmup_steps: int, parked: Parked | None = None, passing: Sequence[int] = ()) -> Trunk:
+    def start(
+        self,
+        job: Job,
+        *,
+        warmup_steps: int,
+        parked: Parked | None = None,
+        passing: Sequence[int] = (),
+        stable: Sequence[int] = (),
+    ) -> Trunk:
         """A trial of ``job``: adapters and optimizer as new; safe after any error of the one before.
 
         Every stop step of it warms up over the same ``warmup_steps``.  One that was ``parked`` goes on from there, and
-        can be put back to where it would leave for the stop steps ``passing``.
+        can be put back to where it would leave for the stop steps ``passing``; it is measured without a decay at those
+        in ``stable``.
         """
         reason = self.why_not(job)
         assert reason is None, reason
         rows = self._rows(job)
-        return Trunk(self.loaded, job, rows=rows, warmup_steps=warmup_steps, parked=parked, passing=passing)
+        return Trunk(
+            self.loaded, job, rows=rows, warmup_steps=warmup_steps, parked=parked, passing=passing, stable=stable
+        )
 
     def _rows(self, job: Job) -> int:
         """Buffers in a forward pass: on a CPU as a run of ``job`` has them, on a GPU at most what was planned for."""

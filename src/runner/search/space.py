@@ -62,18 +62,21 @@ class Space:
         train = self.configured(values).train
         return warmup_steps(train.model_copy(update={"steps": self.search.stop_steps[-1]}))
 
-    def ending_at(self, values: Mapping[str, Value], stop_step: int) -> Job:
-        """The job whose run gives what the trial with ``values`` measures at ``stop_step``."""
+    def ending_at(self, values: Mapping[str, Value], stop_step: int, *, decayed: bool = True) -> Job:
+        """The job whose run gives what the trial with ``values`` measures at ``stop_step``, with a decay or without."""
         job = self.configured(values)
         train = train_until(job.train, stop_step, warmup_steps=self.warmup(values))
-        changes = {"train.steps": stop_step, "train.warmup": train.warmup, "stop.plateau": None}
+        changes: dict[str, object] = {"train.steps": stop_step, "train.warmup": train.warmup, "stop.plateau": None}
+        if not decayed:
+            changes["train.schedule"] = "constant"
         for section in ("validation", "checkpoint"):
             changes[f"{section}.every"] = min(getattr(job, section).every, stop_step)
         return _with(job, changes)
 
-    def trial_job(self, values: Mapping[str, Value]) -> Job:
+    def trial_job(self, values: Mapping[str, Value], *, decayed: bool = True) -> Job:
         """The job that a trial trains: to the last stop step, without counts of solved questions."""
-        return _with(self.ending_at(values, self.search.stop_steps[-1]), {"evaluation.questions": 0, "track": ()})
+        job = self.ending_at(values, self.search.stop_steps[-1], decayed=decayed)
+        return _with(job, {"evaluation.questions": 0, "track": ()})
 
     def pass_steps(self, values: Mapping[str, Value], stop_steps: Iterable[int]) -> int:
         """Steps that a trial trains from step 0 to measure ``stop_steps``: the trunk, and a decay for each."""

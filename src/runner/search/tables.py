@@ -10,7 +10,7 @@ from runner.search.answer import Answer
 from runner.search.pairs import Pair
 from runner.search.records import Study, Trial
 from runner.search.verdict import ENDINGS
-from runner.search.wording import configuration, gap, loss, number, short_names, span
+from runner.search.wording import configuration, ending, gap, loss, number, short_names, span
 
 
 def stops_table(answer: Answer) -> str:
@@ -20,7 +20,7 @@ def stops_table(answer: Answer) -> str:
         pair, apart = behind.pair, behind.apart
         error = "" if apart.standard_error is None or pair == answer.best else f" ± {gap(2 * apart.standard_error)}"
         cells = (
-            Cell(f"{pair.stop_step:,}", pair.stop_step),
+            Cell(ending(pair), pair.stop_step),
             Cell(loss(pair.loss), pair.loss),
             Cell("" if pair == answer.best else f"{gap(apart.nats)}{error}", apart.nats),
             Cell(span(pair.minutes), pair.minutes),
@@ -39,7 +39,7 @@ def seeds_table(answer: Answer) -> str:
     for group in answer.noise.seeds:
         pair = next(p for p in answer.pairs if (p.trial, p.stop_step) == (group.trial, group.stop_step))
         each = ", ".join(loss(found) for found in group.losses)
-        what = f"{configuration(pair.values)}, step {pair.stop_step:,}"
+        what = f"{configuration(pair.values)}, step {ending(pair)}"
         rows.append((_ink(answer, pair), (Cell(what), Cell(loss(group.mean), group.mean), Cell(each))))
     return table("Trained again with other seeds", ("pair", "mean loss", "each seed's loss"), rows)
 
@@ -47,15 +47,20 @@ def seeds_table(answer: Answer) -> str:
 def pairs_table(study: Study, answer: Answer) -> str:
     """Every pair that was measured, and the trials of which none was."""
     names = short_names(answer.keys)
-    tokens = {(trial.number, rung.stop_step): rung.trained_tokens for trial in study.trials for rung in trial.rungs}
+    tokens = {
+        (trial.number, each.stop_step, each is rung): rung.trained_tokens
+        for trial in study.trials
+        for rung in trial.rungs
+        for each in (*rung.stable, rung)
+    }
     endings = {trial.number: trial.ending or "running" for trial in study.trials}
     rows: list[tuple[str, Sequence[Cell]]] = []
     for pair in answer.pairs:
-        trained = tokens[pair.trial, pair.stop_step]
+        trained = tokens[pair.trial, pair.stop_step, pair.decayed]
         cells = (
             Cell(str(pair.trial), pair.trial),
             *_values(pair, answer),
-            Cell(f"{pair.stop_step:,}", pair.stop_step),
+            Cell(ending(pair), pair.stop_step),
             Cell(loss(pair.loss), pair.loss),
             Cell(span(pair.minutes), pair.minutes),
             Cell(f"{trained:,}", trained),

@@ -18,7 +18,8 @@ from runner.data import PackedSplit
 from runner.errors import Diverged, UserError
 from runner.search.held_out import HeldOut
 from runner.search.padded import PaddedAdapters
-from runner.search.records import Rung
+from runner.search.points import Parked, Point, Snapshot
+from runner.search.records import Ending, Rung
 from runner.train.batches import Batches, StepBatch
 from runner.train.clock import peak_gib
 from runner.train.loop import NON_FINITE_LIMIT
@@ -31,71 +32,6 @@ from runner.train.world import World
 
 PROGRESS_S = 0.5  # between two calls of a trial's ``progress``, seconds
 POINTS_ROOM = 2 * 2**30  # bytes of the points that a trunk keeps on its way; the first to come are kept
-
-
-class Snapshot:
-    """Room on the device for one copy of everything that training changes."""
-
-    def __init__(self, live: Sequence[Tensor]) -> None:
-        self._live = tuple(live)
-        self._kept = tuple(torch.empty_like(tensor) for tensor in live)
-
-    @property
-    def nbytes(self) -> int:
-        """Its size in memory."""
-        return sum(tensor.nbytes for tensor in self._kept)
-
-    @torch.no_grad()
-    def take(self) -> None:
-        """Copy what is now."""
-        for kept, live in zip(self._kept, self._live, strict=True):
-            kept.copy_(live)
-
-    @torch.no_grad()
-    def put_back(self) -> None:
-        """Let it be again what it was."""
-        for kept, live in zip(self._kept, self._live, strict=True):
-            live.copy_(kept)
-
-    def on_host(self) -> tuple[Tensor, ...]:
-        """The copy, in memory of its own on the host."""
-        return tuple(kept.to("cpu", copy=True) for kept in self._kept)
-
-    @torch.no_grad()
-    def fill(self, tensors: Sequence[Tensor]) -> None:
-        """Let the copy be what ``on_host`` gave."""
-        for kept, tensor in zip(self._kept, tensors, strict=True):
-            kept.copy_(tensor)
-
-
-@dataclass(frozen=True)
-class Point:
-    """A step of a trunk to which training can be put back, on the host; 12 bytes a weight of the adapters."""
-
-    step: int
-    non_finite: int
-    state: tuple[Tensor, ...]
-
-    @property
-    def nbytes(self) -> int:
-        """Its size in memory."""
-        return sum(tensor.nbytes for tensor in self.state)
-
-
-@dataclass(frozen=True)
-class Parked:
-    """A trial that others have taken the place of: points of its trunk, ascending."""
-
-    points: tuple[Point, ...]
-
-    @property
-    def nbytes(self) -> int:
-        """Its size in memory."""
-        return sum(point.nbytes for point in self.points)
-
-    def tip(self) -> "Parked":
-        """The last point alone, which is all that a trial needs to go on."""
-        return Parked(self.points[-1:])
 
 
 @dataclass(frozen=True)
@@ -162,11 +98,13 @@ class Trunk:
         warmup_steps: int,
         parked: Parked | None = None,
         passing: Sequence[int] = (),
+        stable: Sequence[int] = (),
     ) -> None:
         """``rows`` are the buffers of a forward pass; adapters and optimizer are as new.
 
         Steps that lie before a point of ``parked`` are not trained again.  Where branches to the stop steps ``passing``
-        would leave, a point is kept, so that they can be measured later at the cost of the branch alone.
+        would leave, a point is kept, so that they can be measured later at the cost of the branch alone.  At the stop
+        steps ``stable`` that it comes by, the trunk itself is measured: a decay does not pay everywhere.
         """
         started = time.perf_counter()
         assert job.lora is not None, "a trial trains an adapter"
@@ -190,6 +128,8 @@ class Trunk:
         self._stop_step = 0
         self._points = {point.step: point for point in (parked.points if parked is not None else ())}
         self._leaving = {last_shared_step(self._until(stop_step)) for stop_step in passing}
+        self._stable = set(stable) if job.train.schedule == "warmup-stable-decay" else set[int]()
+        self._endings: list[Ending] = []  # of stable stop steps, since the last rung
         self._usable = True
         self._measured_rungs = 0
         self._steps_trained = 0
@@ -248,12 +188,26 @@ class Trunk:
             loaded.snapshot.put_back()
             loaded.optimizer.weights.publish()
             self._at = _Position(point.step, point.non_finite)
-        for step in sorted(step for step in self._leaving if self._at.step < step < leave):
+        for step in sorted(step for step in {leave, *self._leaving, *self._stable} if self._at.step < step <= leave):
             self._advance(train, step, progress)
-            if sum(point.nbytes for point in self._points.values()) + loaded.snapshot.nbytes <= POINTS_ROOM:
-                loaded.snapshot.take()
-                self._points[step] = Point(step, self._at.non_finite, loaded.snapshot.on_host())
-        self._advance(train, leave, progress)
+            if step in self._stable:
+                self._measure_stable(step)
+            if step in self._leaving and step < leave:
+                self._keep_point(step)
+
+    def _keep_point(self, step: int) -> None:
+        """Let the trunk be put back to here, if there is room."""
+        loaded = self._loaded
+        if sum(point.nbytes for point in self._points.values()) + loaded.snapshot.nbytes <= POINTS_ROOM:
+            loaded.snapshot.take()
+            self._points[step] = Point(step, self._at.non_finite, loaded.snapshot.on_host())
+
+    def _measure_stable(self, step: int) -> None:
+        """The held-out losses of the trunk as it stands, unless they are not finite."""
+        found = self._loaded.held_out.measure(self._loaded.model)
+        losses = found.losses
+        if math.isfinite(losses.loss):
+            self._endings.append(Ending(step, losses.loss, losses.think_loss, losses.answer_loss, found.question_sums))
 
     def _assert_mine(self) -> None:
         assert self._number == self._loaded.adapters.starts, "another trial was started on this base"
@@ -299,6 +253,7 @@ class Trunk:
                 "lower train.learning_rate",
             )
         self._seconds += time.perf_counter() - started
+        stable, self._endings = tuple(self._endings), []
         return Rung(
             stop_step=stop_step,
             loss=measured.losses.loss,
@@ -308,4 +263,5 @@ class Trunk:
             trained_tokens=self._steps_trained * self._job.train.tokens_per_step,
             seconds=self._seconds,
             peak_gib=peak_gib(self._loaded.world.device),
+            stable=stable,
         )

@@ -4,13 +4,13 @@ The facts are ``findings``'s.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from runner.search.findings import Behind, Findings
 from runner.search.noise import Noise, Seeds, student
-from runner.search.pairs import Pair
+from runner.search.pairs import Decay, Pair
 from runner.search.space import STOP_STEP
-from runner.search.wording import configuration, counted, gap, listed, loss, short_names, span, spoken
+from runner.search.wording import configuration, counted, ending, gap, listed, loss, short_names, span, spoken
 
 ENDINGS = {
     "finished": "trained to the last stop step",
@@ -37,11 +37,11 @@ def verdict(found: Findings) -> str:
     if earliest == best:
         first = best.stop_step == min(pair.stop_step for pair in found.pairs)
         earlier = "" if first else f"; {_no_earlier(found)}"
-        return f"Train with {spoken(best.values)} to step {best.stop_step:,}: {_told(found, best)}, " + (
+        return f"Train with {spoken(best.values)} to {_step(best)}: {_told(found, best)}, " + (
             f"the lowest of {counted(len(found.pairs), 'pair')}{earlier}."
         )
     return (
-        f"Train with {spoken(earliest.values)}, and stop at step {earliest.stop_step:,}: "
+        f"Train with {spoken(earliest.values)}, and stop at {_step(earliest)}: "
         f"{_told(found, earliest)} in {span(earliest.minutes)}; the lowest, {loss(best.loss)} "
         f"({_changed(best, earliest)}, {span(best.minutes)}), is {_no_better(found)}."
     )
@@ -61,6 +61,7 @@ def _remarks(found: Findings, best: Pair) -> Iterator[str]:
         yield "Nothing was trained again with another seed, so how much of a difference is luck is not known."
     else:
         yield from _of_seeds(found.noise, best)
+    yield from _of_decays(found.decays)
     for key, side in found.edges.items():
         yield _at_edge(key, side, best)
     lost = {ending: found.endings.get(ending, 0) for ending in ("diverged", "infeasible", "failed", "running")}
@@ -75,7 +76,7 @@ def _told(found: Findings, pair: Pair) -> str:
 
 
 def _with_stop(pair: Pair) -> str:
-    return f"{configuration(pair.values)}, stopped at step {pair.stop_step:,}"
+    return f"{configuration(pair.values)}, stopped at {_step(pair)}"
 
 
 def _no_earlier(found: Findings) -> str:
@@ -98,7 +99,11 @@ def _no_better(found: Findings) -> str:
 def _changed(pair: Pair, other: Pair) -> str:
     """What ``pair`` has otherwise than ``other``."""
     keys = [key for key, value in pair.values.items() if other.values.get(key) != value]
-    return ", ".join([*([configuration(pair.values, keys)] if keys else []), f"step {pair.stop_step:,}"])
+    return ", ".join([*([configuration(pair.values, keys)] if keys else []), f"step {ending(pair)}"])
+
+
+def _step(pair: Pair) -> str:
+    return f"step {pair.stop_step:,}" + ("" if pair.decayed else " without a decay")
 
 
 def _against_rival(rival: Behind, best: Pair, noise: Noise | None) -> str:
@@ -141,6 +146,22 @@ def _of_seeds(noise: Noise, best: Pair) -> Iterator[str]:
     for group in own:
         seeds = counted(len(group.losses), "seed")
         yield f"With {seeds} the lowest averages {loss(group.mean)}; the run that was chosen gave {loss(best.loss)}."
+
+
+def _of_decays(decays: Sequence[Decay]) -> Iterator[str]:
+    """Where a decay pays."""
+    pays, costs = [each for each in decays if each.nats >= 0], [each for each in decays if each.nats < 0]
+    told = []
+    if pays:
+        told.append(f"a decay gives less at {_steps(pays)}, by up to {gap(max(each.nats for each in pays))} nats")
+    if costs:
+        told.append(f"ending without one at {_steps(costs)}, by up to {gap(max(-each.nats for each in costs))}")
+    if told:
+        yield f"In the best trial {', and '.join(told)}." if pays else f"In the best trial no decay pays: {told[0]}."
+
+
+def _steps(decays: Sequence[Decay]) -> str:
+    return ("step " if len(decays) == 1 else "steps ") + listed([f"{each.stop_step:,}" for each in decays])
 
 
 def _at_edge(key: str, side: str, best: Pair) -> str:

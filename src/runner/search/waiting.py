@@ -10,7 +10,7 @@ ROOM = 4 * 2**30  # bytes
 
 
 class AnyParked(Protocol):
-    """What is needed of ``runner.search.trunk.Parked``."""
+    """What is needed of ``runner.search.points.Parked``."""
 
     @property
     def nbytes(self) -> int: ...

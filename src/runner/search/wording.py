@@ -12,6 +12,7 @@ from runner.report.wording import listed as listed
 from runner.report.wording import loss as loss
 from runner.report.wording import number as number
 from runner.report.wording import span as span
+from runner.search.pairs import Pair
 from runner.search.records import Value
 from runner.search.space import STOP_STEP
 
@@ -33,6 +34,11 @@ def spoken(values: Mapping[str, Value]) -> str:
     """``rank 16 and learning rate 0.003``, to stand in a sentence."""
     names = short_names(values)
     return listed([f"{names[key]} {number(value)}" for key, value in values.items()])
+
+
+def ending(pair: Pair) -> str:
+    """``75``, or ``75, no decay``."""
+    return f"{pair.stop_step:,}" + ("" if pair.decayed else ", no decay")
 
 
 def _words(key: str) -> str:

@@ -73,7 +73,13 @@ class AnyBase(Protocol):
     def why_not(self, job: Job) -> str | None: ...
 
     def start(
-        self, job: Job, *, warmup_steps: int, parked: Any = None, passing: Sequence[int] = ()
+        self,
+        job: Job,
+        *,
+        warmup_steps: int,
+        parked: Any = None,
+        passing: Sequence[int] = (),
+        stable: Sequence[int] = (),
     ) -> AnyTrunk: ...  # parked: by one of its trunks
 
 
@@ -141,7 +147,11 @@ class TrialWorker:
         if self._trunk is None:
             parked = self._waiting.take(self._task.trial) if self._task.seed is None else None
             self._trunk = self._base.start(
-                self._job, warmup_steps=self._task.warmup_steps, parked=parked, passing=self._task.passing
+                self._job,
+                warmup_steps=self._task.warmup_steps,
+                parked=parked,
+                passing=self._task.passing,
+                stable=self._task.stable,
             )
         self._next += 1
         return self._trunk.to_rung(stop_step, progress=self._reached), self._base

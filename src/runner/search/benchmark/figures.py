@@ -6,10 +6,9 @@ Running the ways is ``fresh``'s and ``runner search``'s; showing the figures, ``
 import json
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import TypeAlias
 
 from runner.errors import TrainingFailed
 from runner.search.benchmark.plan import Plan, Run, Way, runs_of
@@ -99,7 +98,7 @@ def tuned_row(plan: Plan, way: Way) -> Row:
 def resident_row(plan: Plan) -> Row:
     """``runner search``."""
     study = study_of(plan, "resident")
-    pairs = sum(len(trial.rungs) for trial in study.trials)
+    pairs = len(pairs_of(study, plan.space.search.objective))
     told = f"{len(study.trials)} trials, {pairs} pairs"
     return Row("resident", told, Seconds(_wall(plan, "resident")), _tokens(study), _best_of(study, plan))
 
@@ -115,7 +114,7 @@ def reached_after(plan: Plan, loss: float) -> float | None:
         elif event["kind"] == "rung":
             rung = rung_in(event)
             in_task = rung.seconds
-            if loss_of(rung, plan.space.search.objective) <= loss:
+            if any(loss_of(each, plan.space.search.objective) <= loss for each in (rung, *rung.stable)):
                 return passed + in_task
     return None
 
@@ -142,38 +141,47 @@ def gains(plan: Plan) -> list[tuple[int, float, float]]:
     run = _runs(plan, "decay")[0]
     curve = dict(run.losses)
     ends = {
-        pair.stop_step: pair.loss
-        for pair in pairs_of(study_of(plan, "resident"), plan.space.search.objective)
-        if _key(pair.values) == _key(run.values)
+        rung.stop_step: loss_of(rung, plan.space.search.objective)
+        for trial in study_of(plan, "resident").trials
+        for rung in trial.rungs
+        if _key(trial.values) == _key(run.values)
     }
-    return [(stop, curve[stop], loss) for stop, loss in ends.items() if stop in curve]
+    return [(stop, curve[stop], loss) for stop, loss in sorted(ends.items()) if stop in curve]
 
 
-Values: TypeAlias = Mapping[str, Value]
+@dataclass(frozen=True)
+class Answer:
+    """What to train for a stop step: a run to ``stop_step``, whose loss is read at the step that was asked for."""
+
+    values: Mapping[str, Value]
+    stop_step: int
+    decayed: bool
 
 
-def answers(plan: Plan, way: Way) -> dict[int, Values]:
-    """The configuration of which ``curve`` or ``resident`` saw the lowest loss at each stop step, where any was seen.
+def answers(plan: Plan, way: Way) -> dict[int, Answer]:
+    """That of which ``curve`` or ``resident`` saw the lowest loss at each stop step, where any was seen.
 
-    On a curve the loss at a step is that of a run that has more steps before it.
+    A run of ``curve`` goes on to the last stop step, wherever its loss is read.
     """
+    stops = plan.space.search.stop_steps
     if way == "curve":
-        seen = [(step, loss, run.values) for run in _runs(plan, way) for step, loss in run.losses]
+        seen = [
+            (step, loss, Answer(run.values, stops[-1], True)) for run in _runs(plan, way) for step, loss in run.losses
+        ]
     else:
         pairs = pairs_of(study_of(plan, way), plan.space.search.objective)
-        seen = [(pair.stop_step, pair.loss, pair.values) for pair in pairs]
-    found: dict[int, Values] = {}
-    for step, _, values in sorted(seen, key=lambda each: each[1]):
-        if step in plan.space.search.stop_steps:
-            found.setdefault(step, values)
+        seen = [(pair.stop_step, pair.loss, Answer(pair.values, pair.stop_step, pair.decayed)) for pair in pairs]
+    found: dict[int, Answer] = {}
+    for step, _, answer in sorted(seen, key=lambda each: each[1]):
+        if step in stops:
+            found.setdefault(step, answer)
     return found
 
 
 def answers_to_train(plan: Plan, stop_steps: Collection[int]) -> list[dict[str, object]]:
-    """The pairs of ``again``, as its file has them: what was found lowest at each of ``stop_steps``."""
-    both = [(values, stop) for way in COMPARED for stop, values in answers(plan, way).items() if stop in stop_steps]
-    each_once = {(_key(values), stop): {"values": values, "stop_step": stop} for values, stop in both}
-    return list(each_once.values())
+    """The runs of ``again``, as its file has them: what was found lowest at each of ``stop_steps``."""
+    both = [answer for way in COMPARED for stop, answer in answers(plan, way).items() if stop in stop_steps]
+    return list({_key(asdict(answer)): asdict(answer) for answer in both}.values())
 
 
 @dataclass(frozen=True)
@@ -202,16 +210,21 @@ def worths(plan: Plan) -> list[Worth]:
     """For each stop step whose answers of both were trained again, if ``again`` was done."""
     if not plan.wall_file("again").is_file():
         return []
-    losses: dict[tuple[str, int], list[float]] = {}
+    runs: dict[str, list[Run]] = {}
     for run in sorted(_runs(plan, "again"), key=lambda run: run.seed or 0):
-        losses.setdefault((_key(run.values), run.stop_step), []).append(math.inf if run.last is None else run.last)
+        runs.setdefault(_key(asdict(Answer(run.values, run.stop_step, run.decayed))), []).append(run)
     found: list[Worth] = []
     of_each = [answers(plan, way) for way in COMPARED]
     for stop in plan.space.search.stop_steps:
-        keys = [(_key(answers_of[stop]), stop) for answers_of in of_each if stop in answers_of]
-        if len(keys) == len(COMPARED) and all(key in losses for key in keys):
-            found.append(Worth(stop, *(tuple(losses[key]) for key in keys)))
+        keys = [_key(asdict(answers_of[stop])) for answers_of in of_each if stop in answers_of]
+        if len(keys) == len(COMPARED) and all(key in runs for key in keys):
+            found.append(Worth(stop, *(tuple(_loss_at(run, stop) for run in runs[key]) for key in keys)))
     return found
+
+
+def _loss_at(run: Run, step: int) -> float:
+    loss = run.at(step)
+    return math.inf if loss is None else loss
 
 
 def study_of(plan: Plan, way: Way) -> Study:

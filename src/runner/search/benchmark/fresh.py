@@ -28,10 +28,10 @@ LISTED: Mapping[Way, Callable[[Plan], tuple[Pair, ...]]] = {
     "again": Plan.answers_again,
 }
 """The ways whose runs are given beforehand."""
-ENDS_ONLY: tuple[Way, ...] = ("separate", "again")  # whose runs measure nothing on their way
+ENDS_ONLY: tuple[Way, ...] = ("separate",)  # whose runs measure nothing on their way
 AT_ONCE: tuple[Way, ...] = ("again",)  # which are not timed: as many runs at once as the cluster has room for
 TRIAL_FILE = "trial.json"
-SEED = "seed"
+SEED, DECAYED = "seed", "decayed"  # of a listed run, beside its values
 REDUCTION_FACTOR = 3  # of Ray's ASHA, whose own rule lets more than one in so many go on as trials get better
 LOSS_KEYS = {"validation": "loss", "think": "think_loss", "answer": "answer_loss"}
 
@@ -85,7 +85,10 @@ def _param_space(plan: Plan, way: Way) -> dict[str, Any]:
     from ray import tune
 
     if way in LISTED:
-        listed = [{**pair.values, STOP_STEP: pair.stop_step, SEED: pair.seed} for pair in LISTED[way](plan)]
+        listed = [
+            {**pair.values, STOP_STEP: pair.stop_step, SEED: pair.seed, DECAYED: pair.decayed}
+            for pair in LISTED[way](plan)
+        ]
         return {"pair": tune.grid_search(listed)}
     return {}
 
@@ -128,13 +131,13 @@ def _trial(config: dict[str, Any], fixed: Mapping[str, str]) -> None:
     torch.set_num_threads(place.threads)
     hold_to_share(place)
     values: dict[str, Value] = dict(config.get("pair") or config)
-    seed = values.pop(SEED, None)
+    seed, decayed = values.pop(SEED, None), bool(values.pop(DECAYED, True))
     stop_step = int(values.pop(STOP_STEP, plan.space.search.stop_steps[-1]))
-    pair = Pair(0, values, stop_step, None if seed is None else int(seed))
+    pair = Pair(0, values, stop_step, None if seed is None else int(seed), decayed)
     job = plan.job_of(pair, every=stop_step if fixed["way"] in ENDS_ONLY else plan.validation_every)
     folder = RunFolder(plan.root / fixed["way"] / tune.get_context().get_trial_id())
     folder.root.mkdir(parents=True)
-    told = {"values": values, "stop_step": stop_step, "seed": pair.seed}
+    told = {"values": values, "stop_step": stop_step, "seed": pair.seed, "decayed": decayed}
     (folder.root / TRIAL_FILE).write_text(json.dumps(told))
     reporter = TuneReporter(MetricsLog(folder.metrics_file), LOSS_KEYS[plan.space.search.objective])
     run = assemble(job, folder, World(), reporter, cache=Path(place.cache))
@@ -208,7 +211,8 @@ def _run(folder: Path, loss_key: str, *, seconds: float, cut: bool) -> Run:
         for record in records
         if record["kind"] == "validation" and record[loss_key] is not None
     ]
-    return Run(told["values"], told["stop_step"], max(steps, default=0), tuple(losses), seconds, cut, told["seed"])
+    trained = max(steps, default=0)
+    return Run(told["values"], told["stop_step"], trained, tuple(losses), seconds, cut, told["seed"], told["decayed"])
 
 
 if __name__ == "__main__":

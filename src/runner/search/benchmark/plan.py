@@ -35,9 +35,10 @@ curve: Ray Tune and ASHA, a fresh process for each trial, the stop step read off
 resident: ``runner search``.
 pairs: every pair of ``separate`` by trunks on a resident base; says what ``separate`` would find, and is not timed.
 decay: the best configuration of ``resident`` once by its curve, to show what ending with a decay gains.
-again: what ``curve`` and ``resident`` found lowest at each stop step, trained to there with other seeds.  The lowest of
-many losses is so by luck too, and one on a curve is not that of ending there; these are what the answers are worth.
-It is not timed either, and as many of its runs go on at once as the cluster has room for.
+again: what ``curve`` and ``resident`` found lowest at each stop step, trained with other seeds: a configuration of the
+curve as all of ``curve`` is, its loss read off at that step, one of ``resident`` as it says.  The lowest of many losses
+is so by luck too; these are what the answers are worth.  It is not timed either, and as many of its runs go on at once
+as the cluster has room for.
 """
 DEMO: Mapping[str, object] = {
     "trials": 24,
@@ -56,6 +57,7 @@ class Pair:
     values: Mapping[str, Value]
     stop_step: int
     seed: int | None = None  # None: the job's own
+    decayed: bool = True  # it ends with a decay
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,8 @@ class Plan:
     def answers_again(self) -> tuple[Pair, ...]:
         """The runs of ``again``: every pair with each seed, seeds that no way has used."""
         pairs = [
-            Pair(number, each["values"], each["stop_step"]) for number, each in enumerate(_read(self.answers_file))
+            Pair(number, each["values"], each["stop_step"], decayed=each["decayed"])
+            for number, each in enumerate(_read(self.answers_file))
         ]
         first = self.space.job.train.seed + 1
         return tuple(replace(pair, seed=seed) for seed in range(first, first + self.seeds) for pair in pairs)
@@ -131,7 +134,7 @@ class Plan:
 
     def job_of(self, pair: Pair, *, every: int) -> Job:
         """The job of one run: only what training needs, the held-out loss every so many steps and at the end."""
-        job = self.space.ending_at(pair.values, pair.stop_step)
+        job = self.space.ending_at(pair.values, pair.stop_step, decayed=pair.decayed)
         quiet = {
             "evaluation": job.evaluation.model_copy(update={"questions": 0}),
             "validation": job.validation.model_copy(update={"every": every}),
@@ -208,12 +211,16 @@ class Run:
     seconds: float  # from the asking for its process to its end
     cut: bool = False  # the minutes were over before it ended
     seed: int | None = None  # None: the job's own
+    decayed: bool = True
 
     @property
     def last(self) -> float | None:
         """The loss at its end, if it got there."""
-        at_end = [loss for step, loss in self.losses if step == self.stop_step]
-        return at_end[-1] if at_end else None
+        return self.at(self.stop_step)
+
+    def at(self, step: int) -> float | None:
+        """The loss at ``step``, if it was measured."""
+        return dict(self.losses).get(step)
 
 
 def runs_as_plain(runs: Sequence[Run]) -> list[dict[str, object]]:
