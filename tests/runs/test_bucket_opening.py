@@ -10,9 +10,13 @@ from buckets import Trainer, keys
 
 from bucket_server import bucket
 from runner.errors import UserError
-from runner.runs import JobRecord, list_runs, load_run
+from runner.report import Style, summary
+from runner.report.commands import evaluate
+from runner.runs import JobRecord, RunFolder, list_runs, load_run
 from runner.runs.lock import RunInUse
+from runner.runs.remote.layout import records_in
 from runner.runs.remote.opening import RemoteRun, open_remote_run
+from runner.runs.remote.receiving import News
 from runner.runs.remote.sending import Sender
 from runner.runs.remote.store import Store
 from runner.runs.remote.viewing import view, view_all
@@ -36,10 +40,10 @@ def opened(url: str, machine: Path, *, resume: str = "auto", job: JobRecord = JO
     return open_remote_run(url, "demo", job=job, resume=resume, cache=machine)  # type: ignore[arg-type]  # one of three
 
 
-def train(run: RemoteRun, *steps: int) -> None:
-    """Save after each of ``steps``, and send it."""
-    trainer = Trainer(run.folder.root)
-    sender = Sender(run.store, run.folder, holder=run.holder, keep=2, patience_s=10.0)
+def train(run: RemoteRun, *steps: int, root: Path | None = None) -> None:
+    """Save after each of ``steps``, and send it; in ``root`` where the worker is on another machine."""
+    trainer = Trainer(root or run.folder.root)
+    sender = Sender(run.store, trainer.folder, holder=run.holder, keep=2, patience_s=10.0)
     sender.begin()
     for step in steps:
         trainer.save(step)
@@ -109,6 +113,26 @@ def test_a_run_that_is_trained_elsewhere_is_seen_with_its_holder_and_not_disturb
     assert (summary.state, summary.reason) == ("stopped", "SIGTERM")
     with pytest.raises(UserError, match=r"there is no run other; .*the runs there: demo"):
         view(url, tmp_path / "b", "other")
+
+
+def test_a_launcher_whose_worker_is_elsewhere_ends_with_all_its_records_and_names_the_bucket(
+    url: str, tmp_path: Path
+) -> None:
+    with opened(url, tmp_path / "launcher") as run:
+        assert evaluate(run.folder).text == f"runner evaluate demo --storage {url}", "from the beginning"
+        news = News(run.store, run.folder, before=run.claim.entry.attempt)
+        news.start()
+        elsewhere = tmp_path / "worker" / "demo"
+        train(run, 10, 20, root=elsewhere)
+        news.stop()
+        run.record("finished", step=20, steps=20, reason="finished")
+        records = records_in(RunFolder(elsewhere))
+        assert len(records) > 1
+        for path in records:
+            assert (run.folder.root / path.relative_to(elsewhere)).read_bytes() == path.read_bytes()
+        told = summary(load_run(run.folder.root.parent, "demo"), Style())
+    assert f"in {url}/demo, and on this machine in {run.folder.root}" in told
+    assert evaluate(run.folder).text == f"runner evaluate demo --storage {url}"
 
 
 def test_a_run_that_the_bucket_has_no_more_is_kept_aside_here_and_begun_anew(url: str, tmp_path: Path) -> None:

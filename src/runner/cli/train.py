@@ -121,9 +121,11 @@ def _after(run: "LoadedRun") -> "list[Command]":
     from runner.report.commands import UNFINISHED, next_commands, typed
 
     commands = [*next_commands(run, evaluated=False)]
-    if run.summary.state not in UNFINISHED:
+    if run.summary.state in UNFINISHED:
+        return commands
+    if run.folder.events.is_dir():
         curves = shlex.join(["tensorboard", "--logdir", typed(run.folder.events)])
         commands.append(Command(curves, "shows the curves in a browser"))
-        if run.job.get("name") == "demo":
-            commands.append(Command("runner train jobs/starcoder2-3b.yaml", "the same with the real model, on a GPU"))
+    if run.job.get("name") == "demo":
+        commands.append(Command("runner train jobs/starcoder2-3b.yaml", "the same with the real model, on a GPU"))
     return commands

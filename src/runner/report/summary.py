@@ -14,6 +14,7 @@ from runner.report.style import Style
 from runner.report.terminal import draw, legend
 from runner.report.wording import duration
 from runner.runs import LoadedRun, Record, RunFolder, RunSummary
+from runner.runs.remote.layout import read_origin
 
 _BAR = 20
 _SHORTEST_S = 0.05
@@ -190,7 +191,9 @@ def _places(folder: RunFolder, style: Style) -> tuple[str, ...]:
     there = [(path.name + ("/" if path.is_dir() else ""), what) for _, path, what in known if path.exists()]
     widest = max((len(name) for name, _ in there), default=0)
     lines = [f"  {name:{widest}}  {style.ink(what, 'quiet')}" for name, what in there]
-    return (f"{style.ink('in', 'quiet')} {folder.root}", *lines)
+    origin = read_origin(folder.root)
+    places = f"{origin.url}, and on this machine in {folder.root}" if origin is not None else folder.root
+    return (f"{style.ink('in', 'quiet')} {places}", *lines)
 
 
 def _arrow(style: Style) -> str:

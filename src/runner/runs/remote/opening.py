@@ -17,7 +17,7 @@ from runner.runs.opening import JobRecord, OpenRun, Resume, names_from, open_run
 from runner.runs.remote.bringing import bring_records, set_aside
 from runner.runs.remote.claim import Claim
 from runner.runs.remote.faults import Refused, StorageFault
-from runner.runs.remote.layout import DRIVER_FILE, JOB_FILE, STOP_KEY, copies, lock_file
+from runner.runs.remote.layout import DRIVER_FILE, JOB_FILE, STOP_KEY, Origin, copies, lock_file, write_origin
 from runner.runs.remote.patience import patiently
 from runner.runs.remote.register import Register
 from runner.runs.remote.store import Store, check_package
@@ -120,6 +120,7 @@ def _opened(store: Store, root: Path, name: str, job: JobRecord) -> RemoteRun:
         try:
             (folder.root / DRIVER_FILE).write_text(run.holder)
             if run.status == "new":
+                write_origin(folder.root, Origin(store.url, claim.entry.attempt))
                 store.write(JOB_FILE, folder.job_file.read_bytes())
             if run.status != "finished":
                 run._tell()

@@ -9,7 +9,7 @@ from contextlib import suppress
 from runner.runs.durable import write_file
 from runner.runs.folder import RunFolder
 from runner.runs.manifest import Damaged
-from runner.runs.remote.bringing import bring_folder
+from runner.runs.remote.bringing import bring_folder, bring_records
 from runner.runs.remote.faults import StorageFault
 from runner.runs.remote.layout import RECORDS, writer_here
 from runner.runs.remote.patience import patiently
@@ -71,11 +71,13 @@ class News:
         self._thread.start()
 
     def stop(self) -> None:
-        """Look a last time, and end."""
+        """Look a last time, at everything that was recorded, and end."""
         self._over.set()
         self._thread.join()
         with suppress(StorageFault):
-            self._look()
+            entry = Register(self._store).newest()
+            if self._is_elsewhere(entry.attempt):
+                bring_records(self._store, entry, self._folder)
 
     def _keep(self) -> None:
         while not self._over.wait(NEWS_S):
@@ -84,7 +86,7 @@ class News:
 
     def _look(self) -> None:
         attempt = Register(self._store).newest().attempt
-        if attempt == self._before or attempt == writer_here(self._folder.root):
+        if not self._is_elsewhere(attempt):
             return
         for name in NEWS:
             with suppress(FileNotFoundError):
@@ -92,3 +94,7 @@ class News:
                 if content != self._known.get(name):
                     write_file(self._folder.inside(name), content)
                     self._known[name] = content
+
+    def _is_elsewhere(self, attempt: str) -> bool:
+        """Whether the rank that writes belongs to this launch, and works in another machine's folder."""
+        return attempt not in (self._before, writer_here(self._folder.root))
