@@ -70,10 +70,10 @@ def test_a_pair_is_the_lower_of_ending_with_a_decay_and_without() -> None:
     assert answer.earliest is not None
     assert (answer.earliest.stop_step, answer.earliest.decayed) == (50, False)
     assert "stop at step 50 without a decay: 0.4500" in answer.verdict
-    told = (
-        "In the best trial a decay gives less at step 100, by up to 0.100 nats, and ending without one at step 50, by"
-    )
-    assert any(remark.startswith(told) for remark in answer.remarks)
+    told = "In the best trial a decay lowers the loss at step 100, by up to 0.100 nats, and raises it at step 50, by up"
+    assert any(remark.startswith(f"{told} to 0.050 nats") for remark in answer.remarks)
+    costs = study_of_trials(trial(0, [even(50, 0.5), replace(even(200, 0.3), stable=(stable(50, 0.45),))]))
+    assert "In the best trial a decay raises the loss at step 50, by up to 0.050 nats." in answered(costs).remarks
     plain = as_json(answer)
     assert plain["decays"] == [
         {"stop_step": 50, "nats": pytest.approx(-0.05)},

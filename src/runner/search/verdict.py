@@ -153,11 +153,11 @@ def _of_decays(decays: Sequence[Decay]) -> Iterator[str]:
     pays, costs = [each for each in decays if each.nats >= 0], [each for each in decays if each.nats < 0]
     told = []
     if pays:
-        told.append(f"a decay gives less at {_steps(pays)}, by up to {gap(max(each.nats for each in pays))} nats")
+        told.append(f"lowers the loss at {_steps(pays)}, by up to {gap(max(each.nats for each in pays))} nats")
     if costs:
-        told.append(f"ending without one at {_steps(costs)}, by up to {gap(max(-each.nats for each in costs))}")
+        told.append(f"raises it at {_steps(costs)}, by up to {gap(max(-each.nats for each in costs))} nats")
     if told:
-        yield f"In the best trial {', and '.join(told)}." if pays else f"In the best trial no decay pays: {told[0]}."
+        yield f"In the best trial a decay {', and '.join(told)}.".replace("decay raises it", "decay raises the loss")
 
 
 def _steps(decays: Sequence[Decay]) -> str:
