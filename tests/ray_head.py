@@ -62,7 +62,8 @@ def ray_cluster(folder: Path, *, nodes: int = 1, cpus: int = 2, **variables: str
         server = JobServer(f"http://127.0.0.1:{dashboard}", "", Token(token.read_text(), str(token)))
         for role, agent in zip(roles, agents, strict=True):
             words = [*role, *common, "--node-ip-address=127.0.0.1", f"--dashboard-agent-listen-port={agent}"]
-            stack.enter_context(_started(words, machine, folder / f"node-{agent}.log"))
+            command: list[str | Path] = [BIN / "ray", "start", *words]
+            stack.enter_context(started(command, machine, folder / f"node-{agent}.log"))
             _await_nodes(server, roles.index(role) + 1)
         yield Head(server.url, f"127.0.0.1:{port}", home, user, Path(sockets))
 
@@ -75,18 +76,14 @@ def free_ports(count: int) -> list[int]:
 
 
 @contextmanager
-def _started(words: list[str], environment: dict[str, str], log: Path) -> Iterator[None]:
-    """``ray start`` with ``words``; whatever it started is gone afterwards."""
+def started(command: list[str | Path], environment: dict[str, str], log: Path) -> Iterator[int]:
+    """The process id of a node that ``command`` starts; whatever it started is gone afterwards."""
     with log.open("w") as output:
         process = subprocess.Popen(
-            [BIN / "ray", "start", *words],
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            start_new_session=True,
+            command, stdout=output, stderr=subprocess.STDOUT, env=environment, start_new_session=True
         )
     try:
-        yield
+        yield process.pid
     finally:
         family = psutil.Process(process.pid).children(recursive=True)
         process.kill()
