@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from runner.evaluation.evaluate import Limits
     from runner.evaluation.problems import Suite
     from runner.evaluation.results import Asking
+    from runner.runs import RunFolder
     from runner.train.inference import Weights
 
 HELD_OUT = "held-out"
@@ -124,8 +125,21 @@ def _evaluate(run: str, storage: Path, wish: Wish, asking: "Asking", limits: "Li
         kept = folder.inside(folder.evaluations.name, evaluation_name(suite.name, asking.samples, wish.weights))
         write_evaluation(kept, found.evaluation, found.answers, found.asked)
         typer.echo(f"{summary_of(found.evaluation, style_of(sys.stdout))}\n")
-        typer.echo(f"in {kept}")
+        typer.echo(f"in {kept}{_sent(folder, kept.name)}")
     typer.echo(f"page {write_report(folder)}")
+
+
+def _sent(folder: "RunFolder", name: str) -> str:
+    """Where else an evaluation is now, if its run is kept in a bucket; a bucket that does not take it is warned of."""
+    from runner.runs.remote.evaluations import send_evaluation
+    from runner.runs.remote.faults import StorageFault
+
+    try:
+        place = send_evaluation(folder, name)
+    except StorageFault as fault:
+        typer.echo(f"warning: on this machine only, for {fault}", err=True)
+        return ""
+    return f" and {place}" if place is not None else ""
 
 
 def evaluation_name(suite: str, samples: int, weights: str) -> str:

@@ -70,8 +70,8 @@ def compare(
     from runner.report.compare_page import write_compare_page
     from runner.runs import load_run
 
-    root = kept_in(storage)
     names = tuple(dict.fromkeys(runs))
+    root = {name: kept_in(storage, run=name) for name in names}[names[0]]  # one folder: each run is brought to it
     pages = [page_of(load_run(root, name)) for name in names]
     own = root / f"compare-{'-'.join(names)[:LONGEST_NAME]}.html"
     typer.echo(f"page {write_compare_page(_place(output, own), pages)[0]}")

@@ -14,6 +14,7 @@ from runner.runs.lock import is_held
 from runner.runs.manifest import Damaged
 from runner.runs.remote.bringing import bring_folder, bring_records, set_aside
 from runner.runs.remote.claim import STALE_S, silence
+from runner.runs.remote.evaluations import bring_evaluations
 from runner.runs.remote.layout import copies, lock_file
 from runner.runs.remote.register import Entry, Register
 from runner.runs.remote.store import Store, check_package
@@ -33,7 +34,7 @@ def view_all(url: str, cache: Path) -> Path:
 
 
 def view(url: str, cache: Path, name: str, *, with_folders: Sequence[str] = ()) -> Path:
-    """The folder on this machine with a copy of the run ``name``, its records and the folders that are asked for.
+    """The folder on this machine with a copy of the run ``name``: records, evaluations, the folders asked for.
 
     A run that is being trained here is left as it is.  ``UserError`` if there is none of this name.
     """
@@ -45,6 +46,7 @@ def view(url: str, cache: Path, name: str, *, with_folders: Sequence[str] = ()) 
         present = ", ".join(known for known in store.names() if _is_name(known))
         there = f"the runs there: {present}" if present else "there is none yet"
         raise UserError(f"there is no run {name}", f"{url} ({there})", "give one of them, or another --storage")
+    bring_evaluations(store.under(name), RunFolder.at(root, name))
     if not is_held(lock_file(root, name)):
         for wanted in with_folders:
             _bring(store.under(name), entry, RunFolder.at(root, name), wanted)
