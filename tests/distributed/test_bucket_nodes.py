@@ -26,7 +26,7 @@ pytestmark = [
 ]
 URL = "s3://bucket/runs"
 STEPS = ("-o", "train.steps=80")
-LOST_S = 400.0  # for Ray to notice and to start workers again on a busy core
+LIMIT_S = 1200.0  # some minutes on a machine that does nothing else
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def await_published(process: "subprocess.Popen[str]", step: int) -> None:
     """Come back when a checkpoint after ``step`` or later is in the bucket."""
     run = Register(Store(f"{URL}/demo"))
     later = f"checkpoints/step-{step:06d}"
-    wait_for(lambda: max(run.newest().folders, default="") >= later, process, timeout_s=LOST_S)
+    wait_for(lambda: max(run.newest().folders, default="") >= later, process, timeout_s=LIMIT_S)
 
 
 def brought(root: Path) -> Path:
@@ -129,7 +129,7 @@ def test_two_workers_lose_the_node_that_writes_and_then_everything_and_go_on_whe
     assert not any(node.seen(first / "cluster.yaml").exists() for node in working)
     leading.lose()
     working = [*(node for node in working if node is not leading), nodes.add()]
-    wait_for(lambda: len(told(first)) == 1, process, timeout_s=LOST_S)
+    wait_for(lambda: len(told(first)) == 1, process, timeout_s=LIMIT_S)
     (resumed,) = told(first)
     assert resumed.endswith(", 2 workers")
     step = int(resumed.split()[3].rstrip(","))
@@ -141,7 +141,7 @@ def test_two_workers_lose_the_node_that_writes_and_then_everything_and_go_on_whe
     assert holder is not None
     run.delete([f"heartbeats/{holder.identity}"])  # as after a minute of silence
     working = [nodes.add(), nodes.add()]
-    output = end(begun(nodes, second, workers=2), 0)
+    output = end(begun(nodes, second, workers=2), 0, timeout_s=LIMIT_S)
     assert output.count(", 2 workers") >= 2
     assert f"in {URL}/demo, and on this machine in {copy_on(second)}" in output
     assert f"runner evaluate demo --storage {URL}" in output
@@ -168,11 +168,11 @@ def test_a_run_in_a_bucket_takes_a_node_that_comes_and_does_without_one_that_goe
     process = begun(nodes, machine, workers=2, min_workers=1, resize_s=1)
     await_published(process, 10)
     working.append(nodes.add())
-    wait_for(lambda: len(told(machine)) == 1, process, timeout_s=LOST_S)
+    wait_for(lambda: len(told(machine)) == 1, process, timeout_s=LIMIT_S)
     await_published(process, int(told(machine)[0].split()[3].rstrip(",")) + 10)
     assert told(machine)[0].endswith(", 2 workers")
     working[-1].lose()
-    output = end(process, 0)
+    output = end(process, 0, timeout_s=LIMIT_S)
     grown, shrunk = told(machine)
     assert "workers" not in shrunk
     assert grown in output

@@ -12,7 +12,7 @@ from bucket_server import Gate
 from finished_run import finished_run, small_job
 from runner.config.job import Job
 from runner.distributed import worker
-from runner.distributed.kept import Bucket
+from runner.distributed.kept import Bucket, fault_of_machine
 from runner.distributed.outcome import Outcome, read_outcome
 from runner.distributed.worker import Assignment, RayReporter, work
 from runner.errors import DoesNotFit, RunnerError
@@ -124,6 +124,22 @@ def test_a_bucket_that_is_gone_for_good_ends_the_run_with_3_and_the_next_launch_
     assert weights(tmp_path / "here") == weights(whole.root)
     assert losses(tmp_path / "here") == losses(whole.root)
     assert "final" in Register(run).newest().folders
+
+
+def test_a_machine_on_which_the_copy_of_a_run_cannot_lie_is_told_before_anything_is_trained(
+    gate: Gate, tmp_path: Path
+) -> None:
+    url, copy = "s3://bucket/runs/demo", tmp_path / "home" / "demo"
+    assert fault_of_machine(url, copy) is None
+    assert list(copy.iterdir()) == []
+    (tmp_path / "taken").write_text("a file")
+    fault = fault_of_machine(url, tmp_path / "taken" / "demo")
+    assert fault is not None
+    assert fault[:2] == ("the run's copy cannot be written (Not a directory)", str(tmp_path / "taken" / "demo"))
+    gate.shut()
+    gone = fault_of_machine(url, copy)
+    assert gone is not None
+    assert gone[0].startswith("the storage does not answer")
 
 
 def slow(asked: Callable[[RayReporter], bool]) -> Callable[[RayReporter], bool]:

@@ -3,6 +3,7 @@
 How a run lies in a bucket is ``runner.runs.remote``'s.
 """
 
+import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -52,7 +53,7 @@ def check_seen(run: OpenRun, nodes: Sequence[dict[str, Any]]) -> None:
     if not isinstance(run, RemoteRun):
         check_seen_by_all(run.folder.root, nodes)
     elif len(nodes) > 1:
-        _check_reached_by_all(run.store.url, nodes)
+        _check_reached_by_all(run.store.url, run.folder.root, nodes)
 
 
 def check_still_ours(run: OpenRun) -> None:
@@ -144,19 +145,30 @@ def mirror_of(bucket: Bucket | None, folder: RunFolder, *, keep: int, leads: boo
     return sender
 
 
-def _check_reached_by_all(url: str, nodes: Sequence[dict[str, Any]]) -> None:
-    """As ``check_seen_by_all``."""
-    for node, fault in ask_each(nodes, _fault_at, url):
+def _check_reached_by_all(url: str, folder: Path, nodes: Sequence[dict[str, Any]]) -> None:
+    """As ``check_seen_by_all``; on every node the run's copy lies in ``folder``."""
+
+    def fault_there(url: str) -> tuple[str, str, str] | None:
+        return fault_of_machine(url, folder)
+
+    for node, fault in ask_each(nodes, fault_there, url):
         if fault is not None:
             what, where, remedy = fault
             raise UserError(f"on node {node['NodeManagerAddress']}: {what}", where, remedy)
 
 
-def _fault_at(url: str) -> tuple[str, str, str] | None:
+def fault_of_machine(url: str, folder: Path) -> tuple[str, str, str] | None:
+    """What keeps a run under ``url``, whose copy is to lie in ``folder``, from being trained here; None for nothing."""
     from runner.runs.remote.opening import check_storage
 
     try:
         check_storage(url)
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        what = f"the run's copy cannot be written ({error.strerror})"
+        return what, str(folder), "let the user of the cluster write there, or start it there with `runner submit`"
     except RunnerError as error:
         return error.what, error.where, error.remedy
     return None
