@@ -71,7 +71,7 @@ def compare(
     from runner.runs import load_run
 
     names = tuple(dict.fromkeys(runs))
-    root = {name: kept_in(storage, run=name) for name in names}[names[0]]  # one folder: each run is brought to it
+    (root,) = {kept_in(storage, run=name) for name in names}  # each run of a bucket is brought to the same folder
     pages = [page_of(load_run(root, name)) for name in names]
     own = root / f"compare-{'-'.join(names)[:LONGEST_NAME]}.html"
     typer.echo(f"page {write_compare_page(_place(output, own), pages)[0]}")
