@@ -3,7 +3,8 @@
 ``layer`` is the place to begin to read.
 """
 
-from runner.model.fused.attention import Attention, Documents, attention_here
+from runner.model.fused.attention import Attention, attention_here
+from runner.model.fused.borders import Documents
 from runner.model.fused.install import (
     fuse_layers,
     fused_layers,

@@ -5,14 +5,13 @@ document with torch's operator on a CPU.  Queries, keys and values lie side by s
 """
 
 import functools
-from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from runner.model.fused import flash4
+from runner.model.fused.borders import Documents
 from runner.model.fused.elementwise import sum_dtype
 
 Attention = Literal["FlashAttention-4", "torch's flash kernel"]
@@ -21,22 +20,6 @@ Attention = Literal["FlashAttention-4", "torch's flash kernel"]
 def attention_here(device: int) -> Attention:
     """Whose kernels 16-bit attention runs on, on CUDA ``device``."""
     return "FlashAttention-4" if flash4.present(device) else "torch's flash kernel"
-
-
-@dataclass(frozen=True)
-class Documents:
-    """Where documents begin and end in ``rows`` tokens laid end to end: buffers that no document leaves."""
-
-    borders: Tensor  # int32 (at least documents + 1, padded with the end), on the device
-    lengths: tuple[int, ...]
-    longest: int  # tokens of one buffer, which no document is longer than
-
-    def spans(self) -> Iterator[slice]:
-        """The rows of each document."""
-        start = 0
-        for length in self.lengths:
-            yield slice(start, start + length)
-            start += length
 
 
 def attention_forward(

@@ -5,13 +5,12 @@ Its package is young; only the two functions that compute are called, with every
 
 import functools
 import importlib.util
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from runner.model.fused.attention import Documents
+from runner.model.fused.borders import Documents
 
 GENERATIONS = (9, 10)  # of cards: Hopper, and Blackwell for data centres
 LARGEST_HEAD = 128
@@ -35,7 +34,7 @@ def usable(query: Tensor) -> bool:
 
 
 def forward(
-    parts: tuple[Tensor, Tensor, Tensor], out: Tensor, documents: "Documents", scaling: float, window: int | None
+    parts: tuple[Tensor, Tensor, Tensor], out: Tensor, documents: Documents, scaling: float, window: int | None
 ) -> Tensor:
     """Write attended values into ``out`` ``(rows, heads, head)``; returns the log-sum-exp, float32 ``(heads, rows)``.
 
@@ -55,7 +54,7 @@ def backward(
     normalizers: Tensor,
     grad: Tensor,
     part_grads: tuple[Tensor, Tensor, Tensor],
-    documents: "Documents",
+    documents: Documents,
     scaling: float,
     window: int | None,
 ) -> None:
@@ -72,7 +71,7 @@ def backward(
     )
 
 
-def _places(documents: "Documents", scaling: float, window: int | None) -> dict[str, Any]:
+def _places(documents: Documents, scaling: float, window: int | None) -> dict[str, Any]:
     """Which tokens see which."""
     borders = documents.borders[: len(documents.lengths) + 1]
     seen = {"causal": True} if window is None else {"window_size_left": window - 1, "window_size_right": 0}

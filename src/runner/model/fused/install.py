@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from runner.model.adapter import causal_lm
-from runner.model.fused.attention import Documents
+from runner.model.fused.borders import Documents
 from runner.model.fused.elementwise import Activation, HeadNorms, Norm
 from runner.model.fused.layer import FusedLayer, Kept, LayerParts, Rotation
 from runner.model.fused.linear import JoinedLinear, Member

@@ -11,7 +11,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from runner.model.fused.attention import Documents, attention_backward, attention_forward
+from runner.model.fused.attention import attention_backward, attention_forward
+from runner.model.fused.borders import Documents
 from runner.model.fused.elementwise import (
     Activation,
     HeadNorms,

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from runner.model.fused.attention import Documents
+from runner.model.fused.borders import Documents
 
 WARM_UP = 2  # passes of one kind before it is recorded: kernels are compiled and chosen in them
 
