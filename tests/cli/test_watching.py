@@ -65,7 +65,7 @@ def test_follow_shows_the_last_records_written_before_the_end(tmp_path: Path) ->
 
 
 def test_a_request_to_stop_is_answered_at_once_on_the_screen(tmp_path: Path) -> None:
-    from runner.distributed.worker import STOP_FILE
+    from runner.runs import STOP_FILE
 
     folder, stream = RunFolder(tmp_path), io.StringIO()
     (tmp_path / STOP_FILE).touch()

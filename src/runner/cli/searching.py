@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, TextIO
 
 from runner.cli.ticker import duration
-from runner.distributed.worker import STOP_FILE
+from runner.runs.folder import STOP_FILE
 
 if TYPE_CHECKING:
     from runner.search.folder import SearchFolder

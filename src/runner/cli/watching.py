@@ -72,7 +72,7 @@ class Watching:
 
     def follow(self, folder: "RunFolder", ended: Callable[[], bool]) -> None:
         """Show the run's records until ``ended()``, the last ones included."""
-        from runner.distributed.worker import STOP_FILE
+        from runner.runs.folder import STOP_FILE
 
         records, stop_file = NewRecords(folder.metrics_file), folder.inside(STOP_FILE)
         over = stopping = False

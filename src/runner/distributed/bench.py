@@ -17,11 +17,10 @@ from runner.config.cluster import Cluster, load_cluster
 from runner.config.job import Job
 from runner.config.load import load_job
 from runner.distributed.launch import launch, with_absolute_paths
-from runner.distributed.worker import STOP_FILE
 from runner.errors import RunnerError, TrainingFailed
 from runner.report.curve import of_kind
 from runner.report.facts import speeds
-from runner.runs import MetricsLog, RunFolder, read_metrics
+from runner.runs import STOP_FILE, MetricsLog, RunFolder, read_metrics
 from runner.runs.trackers import open_trackers
 
 ROUNDS = 2

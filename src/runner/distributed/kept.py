@@ -16,7 +16,7 @@ from runner.config.storage import is_url
 from runner.distributed.every_node import ask_each
 from runner.distributed.shared_folder import check_seen_by_all
 from runner.errors import RunnerError, UserError
-from runner.runs import JobRecord, OpenRun, Resume, RunFolder, open_run
+from runner.runs import STOP_FILE, JobRecord, OpenRun, Resume, RunFolder, open_run
 
 STOP_POLL_S = 0.5
 
@@ -71,7 +71,6 @@ def linked(run: OpenRun, *, joined: bool) -> Iterator[None]:
 
     ``joined``: they may be on other machines, as on a Ray cluster that was not started here.
     """
-    from runner.distributed.worker import STOP_FILE
     from runner.runs.remote.opening import RemoteRun
     from runner.runs.remote.receiving import News
 

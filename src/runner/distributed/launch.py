@@ -18,9 +18,9 @@ from runner.distributed.kept import bucket_of, check_seen, check_still_ours, lin
 from runner.distributed.outcome import Outcome, read_outcome
 from runner.distributed.ray_session import RAY_THREAD, Resources, living_nodes, ray_session
 from runner.distributed.signals import StopSignals
-from runner.distributed.worker import STOP_FILE, Assignment, work
+from runner.distributed.worker import Assignment, work
 from runner.errors import Interrupted, RunnerError, Stopped, TrainingFailed
-from runner.runs import JobRecord, OpenRun, Resume
+from runner.runs import STOP_FILE, JobRecord, OpenRun, Resume
 from runner.runs.folder import RunFolder
 from runner.runs.full_disk import full_disk
 from runner.runs.trackers import check_trackers

@@ -18,7 +18,7 @@ from runner.config.job import Job
 from runner.distributed.drain import Drain
 from runner.distributed.kept import Bucket, Mirror, mirror_of
 from runner.errors import Diverged, RunnerError, TrainingFailed, UserError
-from runner.runs import JSON, MetricsLog, RunFolder
+from runner.runs import JSON, STOP_FILE, MetricsLog, RunFolder
 from runner.runs.attempt import StaleAttempt
 from runner.runs.full_disk import full_disk
 from runner.runs.metrics import Record
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from runner.train.result import Result
     from runner.train.world import World
 
-STOP_FILE = "stop-requested"
 TRACE_FILE = "error.log"
 POINTER_FILE = "checkpoint.json"
 MISTAKES = (TypeError, ValueError, LookupError, AttributeError, AssertionError, ImportError, NotImplementedError)

@@ -7,7 +7,7 @@ from runner.runs.attempt import Attempt, StaleAttempt
 from runner.runs.checkpoint import CheckpointStore, FoundCheckpoint, Skipped, publish_folder, recover_folder
 from runner.runs.durable import JSON
 from runner.runs.environment import Environment, describe, package_versions, record_environment
-from runner.runs.folder import RunFolder
+from runner.runs.folder import STOP_FILE, RunFolder
 from runner.runs.listing import LoadedRun, RunSummary, list_runs, load_run
 from runner.runs.lock import RunInUse, RunLock
 from runner.runs.manifest import Damaged, Manifest, verified
@@ -18,6 +18,7 @@ from runner.runs.trackers import Tracker, check_trackers, open_trackers
 
 __all__ = [
     "JSON",
+    "STOP_FILE",
     "Attempt",
     "CheckpointStore",
     "Damaged",

@@ -10,6 +10,8 @@ from pathlib import Path
 from runner.config.job import RUN_NAME
 from runner.errors import UserError
 
+STOP_FILE = "stop-requested"  # in a run's folder, or a search's: its workers save and end
+
 
 @dataclass(frozen=True)
 class RunFolder:

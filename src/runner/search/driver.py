@@ -16,8 +16,9 @@ from runner.distributed.launch import RAY_FOLDER, with_absolute_paths
 from runner.distributed.ray_session import living_nodes, nodes_here, ray_session
 from runner.distributed.shared_folder import check_seen_by_all
 from runner.distributed.signals import StopSignals
-from runner.distributed.worker import STOP_FILE, TRACE_FILE
+from runner.distributed.worker import TRACE_FILE
 from runner.errors import Interrupted, RunnerError
+from runner.runs.folder import STOP_FILE
 from runner.search.answer import Answer
 from runner.search.conclusion import conclude
 from runner.search.costs import Costs

@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from runner.runs.durable import PARTIAL, write_json
-from runner.runs.folder import RunFolder
+from runner.runs.folder import STOP_FILE, RunFolder
 from runner.runs.lock import Holder
 
 JOB_FILE = "job.yaml"
 RECORDS = "records"
 OUTGOING = ".outgoing"
-STOP_FILE = "stop-requested"
 STOP_KEY = "stop"
 DRIVER_FILE = ".driver"  # in the folder in which the launcher works: who it is
 _WRITER_FILE = ".writer"  # in the folder in which a writing rank works: its attempt

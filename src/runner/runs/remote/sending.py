@@ -16,7 +16,7 @@ from uuid import uuid4
 from runner.errors import RunnerError, TrainingFailed
 from runner.runs.attempt import StaleAttempt
 from runner.runs.durable import discard, partial_name
-from runner.runs.folder import RunFolder
+from runner.runs.folder import STOP_FILE, RunFolder
 from runner.runs.manifest import MANIFEST_FILE, Damaged, verified
 from runner.runs.remote.bringing import bring_newest_checkpoint, bring_records
 from runner.runs.remote.claim import held_by
@@ -25,7 +25,6 @@ from runner.runs.remote.layout import (
     DRIVER_FILE,
     OUTGOING,
     RECORDS,
-    STOP_FILE,
     STOP_KEY,
     WEIGHTS,
     Origin,
