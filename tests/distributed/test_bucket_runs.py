@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import psutil
@@ -23,13 +24,17 @@ def published(run: Store) -> int:
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("workers", ["1", "2"])
 @pytest.mark.usefixtures("s3_port")
 def test_killed_and_gone_on_with_on_another_machine_the_run_is_that_of_a_folder_to_the_bit(
-    home: Path, tmp_path: Path
+    home: Path, tmp_path: Path, workers: str
 ) -> None:
-    end(train(tmp_path / "whole", home), 0)
+    def train_there(storage: str | Path, here: Path) -> "subprocess.Popen[str]":
+        return train(storage, here, "--workers", workers)
+
+    end(train_there(tmp_path / "whole", home), 0)
     run = Store(f"{URL}/demo")
-    process = train(URL, home)
+    process = train_there(URL, home)
     wait_for(lambda: published(run) >= 2, process)
     family = psutil.Process(process.pid).children(recursive=True)
     for member in (psutil.Process(process.pid), *family):
@@ -44,19 +49,20 @@ def test_killed_and_gone_on_with_on_another_machine_the_run_is_that_of_a_folder_
     assert holder.pid == process.pid
     run.delete([f"heartbeats/{holder.identity}"])  # as after a minute of silence
     assert "stopped" in end(start(elsewhere, "runs", "--storage", URL), 0)
-    process = train(URL, elsewhere)
+    process = train_there(URL, elsewhere)
     copy = copies(elsewhere / ".cache" / "runner", URL) / "demo"
     wait_for(lambda: len(losses(copy)) >= 18, process)
     process.terminate()
     output = end(process, 75)
     assert "resumed after step" in output
+    assert f"everything is saved; {URL}/demo; run it again to go on" in output
     stopped = Register(run).newest()
     assert stopped.holder is None
     assert stopped.state is not None
     assert stopped.state["state"] == "stopped"
     assert f"checkpoints/step-{stopped.state['step']:06d}" in stopped.folders, "what was saved at last is there"
     shutil.rmtree(copy.parent)
-    assert f"resumed after step {stopped.state['step']}" in end(train(URL, elsewhere), 0)
+    assert f"resumed after step {stopped.state['step']}" in end(train_there(URL, elsewhere), 0)
     assert losses(copy) == losses(tmp_path / "whole" / "demo")
     assert len(losses(copy)) == STEPS
     assert weights(copy) == weights(tmp_path / "whole" / "demo")
@@ -69,7 +75,7 @@ def test_killed_and_gone_on_with_on_another_machine_the_run_is_that_of_a_folder_
     secrets = (KEY.encode(), SECRET.encode())
     assert not [path for path in kept if any(secret in path.read_bytes() for secret in secrets)]
     assert not [key for key in run.keys("") if any(secret in run.read(key) for secret in secrets)]
-    assert "had ended before" in end(train(URL, elsewhere), 0)
+    assert "had ended before" in end(train_there(URL, elsewhere), 0)
     end(start(home, "export", "demo", "--storage", URL, "--no-measure"), 0)
     exported = copies(home / ".cache" / "runner", URL) / "demo" / "export" / "adapter"
     assert (exported / "adapter_model.safetensors").read_bytes() == weights(copy)

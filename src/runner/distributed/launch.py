@@ -171,9 +171,7 @@ def _settled(run: OpenRun, job: Job, assignment: Assignment, signals: StopSignal
     kind = Interrupted if signals.name == "SIGINT" else Stopped
     if not outcome.step:
         raise kind("stopped before the first step", "nothing had been trained", "run it again")
-    raise kind(
-        f"stopped after step {outcome.step:,}, everything is saved", str(run.folder.root), "run it again to go on"
-    )
+    raise kind(f"stopped after step {outcome.step:,}, everything is saved", run.place, "run it again to go on")
 
 
 def _finished_before(run: OpenRun) -> Outcome:

@@ -43,6 +43,11 @@ class OpenRun:
     state: RunState
     lock: RunLock
 
+    @property
+    def place(self) -> str:
+        """Where the run is kept, as messages say it."""
+        return str(self.folder.root)
+
     def record(self, state: State, *, step: int, steps: int, reason: str = "") -> None:
         """Write how far the run is, and how it ended if it did."""
         changed = replace(self.state, state=state, step=step, steps=steps, reason=reason)

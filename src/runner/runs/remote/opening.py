@@ -34,6 +34,11 @@ class RemoteRun(OpenRun):
     store: Store
 
     @property
+    def place(self) -> str:
+        """The run's URL."""
+        return self.store.url
+
+    @property
     def holder(self) -> str:
         """By which workers and launcher know that they belong together."""
         return self.claim.holder.identity
