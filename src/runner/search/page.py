@@ -90,7 +90,10 @@ def _figures(study: Study, answer: Answer, best: Pair) -> str:
 
 def _plots(study: Study, answer: Answer) -> Iterator[str]:
     yield "<h2>When to stop</h2>"
-    yield '<p class="note">Every loss is that of a run which ends at its stop step, its rate decayed by then.</p>'
+    told = (
+        "Every loss is that of a run which ends at its stop step, its rate decayed by then; or not, if that gave less."
+    )
+    yield f'<p class="note">{told}</p>'
     curves, costs = drawn(lambda size: stop_curves(answer, size)), drawn(lambda size: trade(answer, size))
     yield f'<div class="plots">{curves}{costs}</div>{stops_table(answer)}'
     yield "<h2>Which values</h2>"
