@@ -4,10 +4,15 @@ Programming mistakes stay ``AssertionError``; nothing here is raised for them.
 """
 
 
+def printable(text: str) -> str:
+    """``text`` on one line, with escapes for what a terminal would not show: names from files may hold anything."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 class RunnerError(Exception):
     """A failure told in three parts: what was found, where, and what to do about it.
 
-    ``str(error)`` is one line, ``what; where; remedy``.  Errors cross process borders, so every part
+    ``str(error)`` is one line, ``what; where; remedy``, and printable.  Errors cross process borders, so every part
     is handed to ``Exception`` and survives pickling.
     """
 
@@ -20,7 +25,7 @@ class RunnerError(Exception):
         self.remedy = remedy
 
     def __str__(self) -> str:
-        return "; ".join(part for part in (self.what, self.where, self.remedy) if part)
+        return printable("; ".join(part for part in (self.what, self.where, self.remedy) if part))
 
 
 class UserError(RunnerError):
@@ -35,13 +40,13 @@ class JobFileError(UserError):
     def __init__(self, file: str, faults: tuple[str, ...]) -> None:
         Exception.__init__(self, file, faults)
         self.file = file
-        self.faults = faults
+        self.faults = tuple(map(printable, faults))
         self.what = f"{file} has {len(faults)} {'fault' if len(faults) == 1 else 'faults'}"
         self.where = ""
         self.remedy = ""
 
     def __str__(self) -> str:
-        return "\n".join([f"{self.what}:", *(f"  {fault}" for fault in self.faults)])
+        return "\n".join([f"{printable(self.what)}:", *(f"  {fault}" for fault in self.faults)])
 
 
 class DoesNotFit(RunnerError):

@@ -60,7 +60,7 @@ def access_of_ray(process: "subprocess.Popen[str]") -> set[tuple[str | None, Pat
             for member in psutil.Process(process.pid).children(recursive=True):
                 words = member.cmdline()
                 assert "canary-" not in " ".join(words)
-                if "gcs_server" in member.name():
+                if "gcs_server" in member.name() and len(words) > 1:  # a new process has no words for a moment
                     (logs,) = [word.removeprefix("--log_dir=") for word in words if word.startswith("--log_dir=")]
                     found.add((member.environ().get("RAY_AUTH_MODE"), Path(logs).parent))
         return bool(found)

@@ -32,7 +32,7 @@ def check(model: type[Checked], document: Document) -> Checked:
     else:
         if not faults:
             return checked
-    raise JobFileError(document.name, tuple(dict.fromkeys(_printable(fault) for fault in faults)))
+    raise JobFileError(document.name, tuple(dict.fromkeys(faults)))
 
 
 def _told(model: type[BaseModel], document: Document, error: ValidationError) -> list[str]:
@@ -190,11 +190,6 @@ def shown(value: object) -> str:
         return _number(value)
     text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
-
-
-def _printable(text: str) -> str:
-    """``text`` on one line, with escapes for what a terminal would not show."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _number(value: object) -> str:
