@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from transformers import Starcoder2Config
 
 torch.set_num_threads(1)
+os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"  # no test starts a Ray by accident, or waits for one that is gone
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -11,15 +11,14 @@ from typing import Any
 
 import pytest
 import torch
-from test_bucket_worker import NoDrain
 
 from bucket_server import free_port
 from finished_run import small_job
+from lone_worker import without_ray
 from runner.distributed import worker
 from runner.distributed.worker import Assignment, RayReporter
 from runner.runs.remote.register import Register
 from runner.runs.remote.store import Store
-from runner.train.world import World
 
 SAVED, KILLED, STEPS = 4, 8, 12
 JOB = small_job(train__steps=STEPS, checkpoint__every=SAVED, validation__every=SAVED)
@@ -64,8 +63,7 @@ def rank_of_two(rank: int, port: int, turns: list[Turn], cache: str) -> None:
     address = f"tcp://127.0.0.1:{port}"
     torch.distributed.init_process_group("gloo", init_method=address, rank=rank, world_size=2)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(worker, "_world", lambda: World(rank, 2, torch.device("cpu")))
-        patch.setattr(worker, "Drain", NoDrain)
+        without_ray(patch, rank, 2)
         for turn in turns:
             train(turn, cache)
     torch.distributed.destroy_process_group()

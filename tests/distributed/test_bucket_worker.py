@@ -6,12 +6,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
-import torch
 
 from bucket_server import Gate
 from finished_run import finished_run, small_job
+from lone_worker import without_ray
 from runner.config.job import Job
-from runner.distributed import worker
 from runner.distributed.kept import Bucket, fault_of_machine
 from runner.distributed.outcome import Outcome, read_outcome
 from runner.distributed.worker import Assignment, RayReporter, work
@@ -20,30 +19,14 @@ from runner.runs import RunFolder, verified
 from runner.runs.remote.bringing import bring_folder, bring_records
 from runner.runs.remote.register import Holder, Register
 from runner.runs.remote.store import Store
-from runner.train.world import World
 from typed_runs import losses, weights
 
 SAVED, STEPS = 4, 12
 
 
-class NoDrain:
-    """No machine is taken away."""
-
-    @classmethod
-    def of_this_worker(cls) -> "NoDrain":
-        return cls()
-
-    def announced(self) -> bool:
-        return False
-
-    def close(self) -> None:
-        return None
-
-
 @pytest.fixture(autouse=True)
 def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "_world", lambda: World(device=torch.device("cpu")))
-    monkeypatch.setattr(worker, "Drain", NoDrain)
+    without_ray(monkeypatch)
     monkeypatch.setattr("runner.runs.remote.sending.HURRY_S", 1.0)
 
 

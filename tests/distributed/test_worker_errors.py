@@ -10,6 +10,7 @@ import torch
 
 from disks import fill, mounted
 from finished_run import small_job
+from lone_worker import without_ray
 from runner.config.cluster import Cluster
 from runner.config.job import Job
 from runner.distributed import worker
@@ -22,7 +23,6 @@ from runner.runs import MetricsLog, RunFolder, verified
 from runner.runs.trackers import open_trackers
 from runner.train import assembly
 from runner.train.reporter import FileReporter
-from runner.train.world import World
 
 SAVED, STEPS = 16, 32  # a checkpoint, and the end; what is recorded between them takes more than a page of memory
 
@@ -30,7 +30,7 @@ SAVED, STEPS = 16, 32  # a checkpoint, and the end; what is recorded between the
 @pytest.fixture(autouse=True)
 def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """The worker is one of one, as Ray would tell it."""
-    monkeypatch.setattr(worker, "_world", lambda: World(device=torch.device("cpu")))
+    without_ray(monkeypatch)
 
 
 def worked(job: Job, root: Path, cache: Path) -> Outcome | RunnerError | None:
