@@ -188,12 +188,13 @@ class Trunk:
             loaded.snapshot.put_back()
             loaded.optimizer.weights.publish()
             self._at = _Position(point.step, point.non_finite)
-        for step in sorted(step for step in {leave, *self._leaving, *self._stable} if self._at.step < step <= leave):
+        for step in sorted(step for step in self._leaving | self._stable if self._at.step < step <= leave):
             self._advance(train, step, progress)
             if step in self._stable:
                 self._measure_stable(step)
             if step in self._leaving and step < leave:
                 self._keep_point(step)
+        self._advance(train, leave, progress)
 
     def _keep_point(self, step: int) -> None:
         """Let the trunk be put back to here, if there is room."""
