@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from runner.config.job import Job
 from runner.errors import DoesNotFit
@@ -105,20 +106,12 @@ class DyingBase(FakeBase):
         self.started = 0
         self.died = Path(place.folder, "died")
 
-    def start(
-        self,
-        job: Job,
-        *,
-        warmup_steps: int,
-        parked: FakeParked | None = None,
-        passing: Sequence[int] = (),
-        stable: Sequence[int] = (),
-    ) -> AnyTrunk:
+    def start(self, job: Job, **ways: Any) -> AnyTrunk:
         self.started += 1
         if self.started == 2 and not self.died.exists():
             self.died.touch()
             os._exit(1)
-        return super().start(job, warmup_steps=warmup_steps, parked=parked, passing=passing, stable=stable)
+        return super().start(job, **ways)
 
 
 class TogetherTrunk(FakeTrunk):
@@ -136,16 +129,8 @@ class TogetherBase(FakeBase):
         super().__init__(place)
         self.started, self.died = 0, Path(place.folder, "died")
 
-    def start(
-        self,
-        job: Job,
-        *,
-        warmup_steps: int,
-        parked: FakeParked | None = None,
-        passing: Sequence[int] = (),
-        stable: Sequence[int] = (),
-    ) -> AnyTrunk:
-        del warmup_steps, parked, passing, stable
+    def start(self, job: Job, **ways: Any) -> AnyTrunk:
+        del ways
         self.started += 1
         if not World.of_group("cpu").leads and self.started == 2 and not self.died.exists():
             self.died.touch()

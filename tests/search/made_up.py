@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
 from runner.search.answer import Answer, Tolerance, answer_of
-from runner.search.records import Ending, Repeat, Rung, Study, Trial, TrialEnding, Value
+from runner.search.records import Measured, Repeat, Rung, Study, Trial, TrialEnding, Value
 
 QUESTION_TOKENS = (10, 20, 30, 40)
 STOP_STEPS = (50, 100, 200)
@@ -30,9 +30,9 @@ def even(stop_step: int, loss: float) -> Rung:
     return rung(stop_step, [loss * tokens for tokens in QUESTION_TOKENS])
 
 
-def stable(stop_step: int, loss: float) -> Ending:
+def stable(stop_step: int, loss: float) -> Measured:
     """An ending without a decay, with the same loss on every token."""
-    return Ending(stop_step, loss, None, loss, tuple(loss * tokens for tokens in QUESTION_TOKENS))
+    return Measured(stop_step, loss, None, loss, tuple(loss * tokens for tokens in QUESTION_TOKENS))
 
 
 def trial(

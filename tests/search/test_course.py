@@ -13,7 +13,7 @@ from runner.search.choice import best_trials, standings
 from runner.search.course import Course, Task, task_as_plain, task_of
 from runner.search.journal import Journal, read_journal, study_in
 from runner.search.legs import refining_from
-from runner.search.records import Ending, Study, Trial
+from runner.search.records import Measured, Study, Trial
 from search_fakes import BASE_LOSS, QUESTION_TOKENS, course, run, rung, space, without_times
 
 STOP_STEPS = (20, 40, 80, 160)
@@ -37,9 +37,9 @@ def test_a_search_ends_with_all_trials_and_the_repeats_of_the_best_two(tmp_path:
     assert [(repeat.trial, repeat.seed, repeat.rung.stop_step) for repeat in study.repeats] == expected
 
 
-def without_decay(task: Task, stop_step: int, loss: float) -> Ending:
+def without_decay(task: Task, stop_step: int, loss: float) -> Measured:
     found = rung(task, stop_step)
-    return Ending(stop_step, loss, None, loss, found.question_sums)
+    return Measured(stop_step, loss, None, loss, found.question_sums)
 
 
 def test_each_stop_step_is_measured_once_without_a_decay(tmp_path: Path) -> None:

@@ -21,10 +21,10 @@ from runner.search.journal import (
     study_in,
     trial_event,
 )
-from runner.search.records import Ending, Repeat, Rung, Study, Trial
+from runner.search.records import Measured, Repeat, Rung, Study, Trial
 
 RUNG = Rung(20, 1.5, None, 1.5, (0.1 + 0.2, 1 / 3), 200, 4.0, 0.5)
-WITHOUT_DECAY = Ending(20, 1.25, None, 1.25, (0.2, 1 / 7))
+WITHOUT_DECAY = Measured(20, 1.25, None, 1.25, (0.2, 1 / 7))
 LATER = replace(RUNG, stop_step=40, loss=1.25, trained_tokens=400, seconds=8.0, stable=(WITHOUT_DECAY,))
 OTHER = replace(RUNG, loss=2.5, trained_tokens=400, seconds=8.0)
 FIRST = Trial(0, {"lora.rank": 4, "train.learning_rate": 1e-3, "train.schedule": "cosine"}, 40, 0.0)

@@ -67,4 +67,4 @@ def to_complete(study: Study, search: Search) -> GoingOn | None:
 def best_trials(study: Study, objective: Objective) -> list[Trial]:
     """The trials that measured something, the lowest loss of any stop step first."""
     measured = [trial for trial in study.trials if trial.rungs]
-    return sorted(measured, key=lambda trial: (min(loss_of(each, objective) for each in trial.endings), trial.number))
+    return sorted(measured, key=lambda trial: (min(loss_of(each, objective) for each in trial.measured), trial.number))

@@ -6,7 +6,7 @@ journal before anyone acts on it, and follows from the journal alone.
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from runner.config.job import Job
@@ -27,7 +27,7 @@ from runner.search.journal import (
 )
 from runner.search.legs import BEST, first_leg, not_seen_stable, passed_by, refining_from, stops_due
 from runner.search.proposals import loss_of, propose
-from runner.search.records import Ending, Repeat, Rung, Study, Trial, TrialEnding
+from runner.search.records import Measured, Repeat, Rung, Study, Trial, TrialEnding
 from runner.search.space import Space
 
 STEPS = ("stop_steps", "passing", "stable")  # of a task: lists in JSON
@@ -99,8 +99,8 @@ class Course:
             return "wait"
         if on := to_complete(self.study, search):
             return self._gone_on(*on)
-        for trial, ending, seed in self._missing_repeats():
-            task = self._repeat(trial, ending, seed)
+        for trial, measured, seed in self._missing_repeats():
+            task = self._repeat(trial, measured, seed)
             if task.name not in self._running:
                 self._running[task.name] = task
                 return task
@@ -215,45 +215,44 @@ class Course:
         search = self._space.search
         due = stops_due(search, trial)
         best = next(iter(best_trials(self.study, search.objective)), None)
-        return replace(
-            self._training(f"trial-{trial.number}", trial, self._space.trial_job(trial.values)),
+        return self._to_train(
+            trial,
+            self._space.trial_job(trial.values),
             stop_steps=due,
             passing=passed_by(search, trial, due),
             best=None if best is None else best.number,
             stable=not_seen_stable(search, trial),
         )
 
-    def _repeat(self, trial: Trial, ending: Ending, seed: int) -> Task:
+    def _repeat(self, trial: Trial, measured: Measured, seed: int) -> Task:
         """To measure again, with another seed, what ``trial`` gave."""
-        values, stop_step = trial.values, ending.stop_step
-        job = self._space.trial_job(values, decayed=isinstance(ending, Rung))
+        job = self._space.trial_job(trial.values, decayed=isinstance(measured, Rung))
         job = job.model_copy(update={"train": job.train.model_copy(update={"seed": seed})})
-        made = self._training(f"trial-{trial.number}-seed-{seed}", trial, job)
-        return replace(made, seed=seed, stop_steps=(stop_step,))
+        return self._to_train(trial, job, seed=seed, stop_steps=(measured.stop_step,))
 
-    def _training(self, name: str, trial: Trial, job: Job) -> Task:
+    def _to_train(self, trial: Trial, job: Job, *, seed: int | None = None, **more: Any) -> Task:
         return Task(
-            name=name,
+            name=f"trial-{trial.number}" + ("" if seed is None else f"-seed-{seed}"),
             trial=trial.number,
-            seed=None,
+            seed=seed,
             job=job.model_dump(mode="json"),
-            stop_steps=(),
             warmup_steps=self._space.warmup(trial.values),
             largest_rank=self._largest_rank,
+            **more,
         )
 
-    def _missing_repeats(self) -> list[tuple[Trial, Ending, int]]:
-        """Trial, lowest ending and seed of the repeats of the best that are not measured yet."""
+    def _missing_repeats(self) -> list[tuple[Trial, Measured, int]]:
+        """Trial, lowest measurement and seed of the repeats of the best that are not measured yet."""
         done = {(repeat.trial, repeat.rung.stop_step, repeat.seed) for repeat in self.study.repeats}
         wanted = []
         for trial in best_trials(self.study, self._space.search.objective)[:BEST]:
-            lowest = min(trial.endings, key=self._loss)
+            lowest = min(trial.measured, key=self._loss)
             seed = self._space.configured(trial.values).train.seed
             wanted += [(trial, lowest, seed + more) for more in range(1, self._space.search.repeats + 1)]
         return [each for each in wanted if (each[0].number, each[1].stop_step, each[2]) not in done]
 
-    def _loss(self, ending: Ending) -> float:
-        return loss_of(ending, self._space.search.objective)
+    def _loss(self, measured: Measured) -> float:
+        return loss_of(measured, self._space.search.objective)
 
     def _end(self, number: int, ending: TrialEnding, why: str = "") -> None:
         self._running.pop(f"trial-{number}", None)

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, BinaryIO, TypeAlias
 
 from runner.errors import UserError
-from runner.search.records import Ending, Repeat, Rung, Study, Trial, TrialEnding
+from runner.search.records import Measured, Repeat, Rung, Study, Trial, TrialEnding
 
 Event: TypeAlias = Mapping[str, Any]
 RUNG_FIELDS = tuple(field.name for field in fields(Rung))
@@ -167,7 +167,7 @@ def rung_in(values: Mapping[str, Any]) -> Rung:
     """A rung from a mapping that holds its fields, others beside them."""
     found = {name: values[name] for name in RUNG_FIELDS if name in values}
     stable = tuple(
-        Ending(**{**each, "question_sums": tuple(each["question_sums"])}) for each in found.pop("stable", ())
+        Measured(**{**each, "question_sums": tuple(each["question_sums"])}) for each in found.pop("stable", ())
     )
     return Rung(**{**found, "question_sums": tuple(found["question_sums"]), "stable": stable})
 

@@ -61,7 +61,7 @@ def stops_due(search: Search, trial: Trial) -> tuple[int, ...]:
 
 def not_seen_stable(search: Search, trial: Trial) -> tuple[int, ...]:
     """The stop steps at which ``trial`` has not been measured without a decay; the last has the best place for one."""
-    seen = {ending.stop_step for rung in trial.rungs for ending in rung.stable}
+    seen = {measured.stop_step for measured in trial.stable}
     return tuple(stop for stop in search.stop_steps[:-1] if stop not in seen)
 
 

@@ -122,7 +122,7 @@ def _row(trial: Trial, best: Pair | None, progress: Progress, style: Style) -> _
     mark = ("★" if style.unicode else "*") if is_best else ""
     values = (number(trial.values[key]) if key in trial.values else "" for key in progress.keys)
     last = loss(loss_of(trial.rungs[-1], progress.objective)) if trial.rungs else ""
-    low = min(((loss_of(each, progress.objective), each.stop_step) for each in trial.endings), default=None)
+    low = min(((loss_of(each, progress.objective), each.stop_step) for each in trial.measured), default=None)
     lowest_at = f"{loss(low[0])} at {low[1]:,}" if low else ""
     reached = progress.steps.get(trial.number, 0) if trial.ending is None else 0
     step = max([reached, *(rung.stop_step for rung in trial.rungs)])

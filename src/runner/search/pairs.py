@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from runner.config.search import Objective
 from runner.search.proposals import loss_of
-from runner.search.records import Ending, Rung, Study, Trial, Value
+from runner.search.records import Measured, Rung, Study, Trial, Value
 
 
 @dataclass(frozen=True)
@@ -42,15 +42,14 @@ def pairs_of(study: Study, objective: Objective) -> tuple[Pair, ...]:
 
 
 def _pairs(trial: Trial, objective: Objective) -> Iterator[Pair]:
-    found: dict[int, tuple[float, Ending]] = {}
-    for ending in trial.endings:
-        loss = loss_of(ending, objective)
-        if math.isfinite(loss) and (ending.stop_step not in found or loss < found[ending.stop_step][0]):
-            found[ending.stop_step] = loss, ending
-    for stop, (loss, ending) in sorted(found.items()):
+    found: dict[int, tuple[float, Measured]] = {}
+    for measured in trial.measured:
+        stop, loss = measured.stop_step, loss_of(measured, objective)
+        if math.isfinite(loss) and (stop not in found or loss < found[stop][0]):
+            found[stop] = loss, measured
+    for stop, (loss, measured) in sorted(found.items()):
         minutes = trial.step_s * stop / 60
-        decayed = isinstance(ending, Rung)
-        yield Pair(trial.number, trial.values, stop, loss, minutes, ending.question_sums, decayed)
+        yield Pair(trial.number, trial.values, stop, loss, minutes, measured.question_sums, isinstance(measured, Rung))
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ class Decay:
 def decays_of(trial: Trial, objective: Objective) -> tuple[Decay, ...]:
     """The stop steps at which ``trial`` was measured both ways."""
     with_it = {rung.stop_step: loss_of(rung, objective) for rung in trial.rungs}
-    stable = {each.stop_step: loss_of(each, objective) for rung in trial.rungs for each in rung.stable}
+    stable = {each.stop_step: loss_of(each, objective) for each in trial.stable}
     return tuple(Decay(stop, stable[stop] - with_it[stop]) for stop in sorted(with_it.keys() & stable.keys()))
 
 

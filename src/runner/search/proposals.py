@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from runner.config.search import Objective
 from runner.search.legs import refining_from
-from runner.search.records import Ending, Trial, Value
+from runner.search.records import Measured, Trial, Value
 from runner.search.space import STOP_STEP, Space, labels, numbers_of
 from runner.search.unit import from_unit, to_unit
 
@@ -72,9 +72,9 @@ def study_of(
     return study
 
 
-def loss_of(ending: Ending, objective: Objective) -> float:
+def loss_of(measured: Measured, objective: Objective) -> float:
     """The loss that is searched, nats a token; infinite where the held-out answers have no such token."""
-    loss = {"validation": ending.loss, "think": ending.think_loss, "answer": ending.answer_loss}[objective]
+    loss = {"validation": measured.loss, "think": measured.think_loss, "answer": measured.answer_loss}[objective]
     return math.inf if loss is None else loss
 
 

@@ -13,7 +13,7 @@ TrialEnding = Literal["finished", "stopped", "diverged", "infeasible", "failed"]
 
 
 @dataclass(frozen=True)
-class Ending:
+class Measured:
     """What the run that ends at ``stop_step`` in the stable phase, without a decay, would give: the trunk itself."""
 
     stop_step: int
@@ -24,13 +24,13 @@ class Ending:
 
 
 @dataclass(frozen=True)
-class Rung(Ending):
+class Rung(Measured):
     """What the run that ends at ``stop_step`` would give: the trunk up to its decay, then the decay."""
 
     trained_tokens: int  # of this trial so far, trunk and decays together
     seconds: float  # of this trial so far, measuring included
     peak_gib: float
-    stable: tuple[Ending, ...] = ()  # of stop steps that the trunk came by since the rung before
+    stable: tuple[Measured, ...] = ()  # of stop steps that the trunk came by since the rung before
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,14 @@ class Trial:
     until: int = 0  # the stop step up to which it trains, or was held back at
 
     @property
-    def endings(self) -> tuple[Ending, ...]:
-        """All that was measured: with a decay, and without one at the stop steps on the way."""
-        return *self.rungs, *(ending for rung in self.rungs for ending in rung.stable)
+    def stable(self) -> tuple[Measured, ...]:
+        """What it gives without a decay, at the stop steps that its trunk came by."""
+        return tuple(measured for rung in self.rungs for measured in rung.stable)
+
+    @property
+    def measured(self) -> tuple[Measured, ...]:
+        """All of it, with a decay and without."""
+        return *self.rungs, *self.stable
 
 
 @dataclass(frozen=True)

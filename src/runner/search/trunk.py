@@ -19,7 +19,7 @@ from runner.errors import Diverged, UserError
 from runner.search.held_out import HeldOut
 from runner.search.padded import PaddedAdapters
 from runner.search.points import Parked, Point, Snapshot
-from runner.search.records import Ending, Rung
+from runner.search.records import Measured, Rung
 from runner.train.batches import Batches, StepBatch
 from runner.train.clock import peak_gib
 from runner.train.loop import NON_FINITE_LIMIT
@@ -129,7 +129,7 @@ class Trunk:
         self._points = {point.step: point for point in (parked.points if parked is not None else ())}
         self._leaving = {last_shared_step(self._until(stop_step)) for stop_step in passing}
         self._stable = set(stable) if job.train.schedule == "warmup-stable-decay" else set[int]()
-        self._endings: list[Ending] = []  # of stable stop steps, since the last rung
+        self._on_the_way: list[Measured] = []  # at stable stop steps, since the last rung
         self._usable = True
         self._measured_rungs = 0
         self._steps_trained = 0
@@ -154,7 +154,7 @@ class Trunk:
         loaded.snapshot.take()
         self._at = _Position(trunk.step, trunk.non_finite)
         self._advance(train, stop_step, progress)
-        rung = self._measured(stop_step, started)
+        rung = self._rung(stop_step, started)
         loaded.tip.copy_(loaded.optimizer.weights.master)
         self._measured_rungs += 1
         loaded.snapshot.put_back()
@@ -190,8 +190,8 @@ class Trunk:
             self._at = _Position(point.step, point.non_finite)
         for step in sorted(step for step in self._leaving | self._stable if self._at.step < step <= leave):
             self._advance(train, step, progress)
-            if step in self._stable:
-                self._measure_stable(step)
+            if step in self._stable and math.isfinite((measured := self._measured(step)).loss):
+                self._on_the_way.append(measured)
             if step in self._leaving and step < leave:
                 self._keep_point(step)
         self._advance(train, leave, progress)
@@ -202,13 +202,6 @@ class Trunk:
         if sum(point.nbytes for point in self._points.values()) + loaded.snapshot.nbytes <= POINTS_ROOM:
             loaded.snapshot.take()
             self._points[step] = Point(step, self._at.non_finite, loaded.snapshot.on_host())
-
-    def _measure_stable(self, step: int) -> None:
-        """The held-out losses of the trunk as it stands, unless they are not finite."""
-        found = self._loaded.held_out.measure(self._loaded.model)
-        losses = found.losses
-        if math.isfinite(losses.loss):
-            self._endings.append(Ending(step, losses.loss, losses.think_loss, losses.answer_loss, found.question_sums))
 
     def _assert_mine(self) -> None:
         assert self._number == self._loaded.adapters.starts, "another trial was started on this base"
@@ -244,23 +237,24 @@ class Trunk:
             if at.non_finite >= NON_FINITE_LIMIT:
                 raise diverged(self._loaded.split, self._job.train.learning_rate, done.batch, NON_FINITE_LIMIT)
 
-    def _measured(self, stop_step: int, started: float) -> Rung:
+    def _measured(self, step: int) -> Measured:
+        """The held-out losses now, after ``step``."""
+        found = self._loaded.held_out.measure(self._loaded.model)
+        return Measured(step, found.losses.loss, found.losses.think_loss, found.losses.answer_loss, found.question_sums)
+
+    def _rung(self, stop_step: int, started: float) -> Rung:
         """The held-out losses at the end of a branch, and what they took since ``started``."""
-        measured = self._loaded.held_out.measure(self._loaded.model)
-        if not math.isfinite(measured.losses.loss):
+        measured = self._measured(stop_step)
+        if not math.isfinite(measured.loss):
             raise Diverged(
-                f"the held-out loss is {measured.losses.loss} after step {stop_step}",
+                f"the held-out loss is {measured.loss} after step {stop_step}",
                 f"rank {self._loaded.adapters.rank}, train.learning_rate {self._job.train.learning_rate}",
                 "lower train.learning_rate",
             )
         self._seconds += time.perf_counter() - started
-        stable, self._endings = tuple(self._endings), []
+        stable, self._on_the_way = tuple(self._on_the_way), []
         return Rung(
-            stop_step=stop_step,
-            loss=measured.losses.loss,
-            think_loss=measured.losses.think_loss,
-            answer_loss=measured.losses.answer_loss,
-            question_sums=measured.question_sums,
+            **vars(measured),
             trained_tokens=self._steps_trained * self._job.train.tokens_per_step,
             seconds=self._seconds,
             peak_gib=peak_gib(self._loaded.world.device),

@@ -155,9 +155,10 @@ def _of_decays(decays: Sequence[Decay]) -> Iterator[str]:
     if pays:
         told.append(f"lowers the loss at {_steps(pays)}, by up to {gap(max(each.nats for each in pays))} nats")
     if costs:
-        told.append(f"raises it at {_steps(costs)}, by up to {gap(max(-each.nats for each in costs))} nats")
+        what = "it" if pays else "the loss"
+        told.append(f"raises {what} at {_steps(costs)}, by up to {gap(max(-each.nats for each in costs))} nats")
     if told:
-        yield f"In the best trial a decay {', and '.join(told)}.".replace("decay raises it", "decay raises the loss")
+        yield f"In the best trial a decay {', and '.join(told)}."
 
 
 def _steps(decays: Sequence[Decay]) -> str:
