@@ -6,7 +6,8 @@ Programming mistakes stay ``AssertionError``; nothing here is raised for them.
 
 def printable(text: str) -> str:
     """``text`` on one line, with escapes for what a terminal would not show: names from files may hold anything."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    line = " ".join(part.strip() for part in text.splitlines() if part.strip())
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
 
 
 class RunnerError(Exception):

@@ -124,5 +124,5 @@ def test_a_missing_file_names_those_that_are_there(tmp_path: Path) -> None:
 
 def test_what_a_file_holds_is_told_on_one_line_that_can_be_printed() -> None:
     error = UserError("column prompt holds struct<a\nb: null>", "rows\x00.parquet", "name another")
-    assert str(error) == "column prompt holds struct<a\\nb: null>; rows\\x00.parquet; name another"
+    assert str(error) == "column prompt holds struct<a b: null>; rows\\x00.parquet; name another"
     assert JobFileError("job.yaml", ("the tag !\x00 is not read",)).faults == ("the tag !\\x00 is not read",)

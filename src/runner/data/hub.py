@@ -62,8 +62,8 @@ def _asked(repository: str, revision: str | None) -> str | BaseException:
         RevisionNotFoundError,
     )
 
-    def ask() -> str:
-        return str(HfApi().dataset_info(repository, revision=revision, timeout=ATTEMPT_S).sha)
+    def ask() -> str:  # its own limit is the later one, so that a silent hub is always told by `_within`
+        return str(HfApi().dataset_info(repository, revision=revision, timeout=2 * ATTEMPT_S).sha)
 
     answer: str | BaseException = TimeoutError("no answer")
     for pause in TRIES_S:
