@@ -117,7 +117,6 @@ WORDS = [
     (("train", "missing.yaml"), "missing.yaml does not exist"),
     (("train", "--cluster", "missing.yaml"), "missing.yaml does not exist"),
     (("train", "--storage", "ftp://bucket/runs"), "it must be a folder, s3://"),
-    (("search", "--storage", "s3://bucket/runs"), "a search is kept in a folder"),
     (("train", "--storage", ""), "--storage: storage is"),
     (("train", "--storage", "/proc/x"), "folder cannot be made or written to (No such file or directory); /proc/x/"),
     (("search", "--storage", "/proc/x"), "folder cannot be made or written to (No such file or directory); /proc/x/"),

@@ -28,10 +28,10 @@ def searched(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         ending: Ending | Exception = seen["ending"]
         if isinstance(ending, Exception):
             raise ending
-        with open_search(request.storage, request.space, resume=request.resume) as opened:
+        with open_search(Path(request.storage), request.space, resume=request.resume) as opened:
             study = run(course(request.space, opened.journal), rungs=None if ending == "finished" else seen["rungs"])
             answer = conclude(opened.folder, request.space, study)
-            return SearchOutcome(opened.folder, request.space, study, answer, ending)
+            return SearchOutcome(opened.folder, opened.place, request.space, study, answer, ending)
 
     monkeypatch.setattr(runner.search.driver, "search", search)
     monkeypatch.setattr("runner.cli.search.data_to_train_on", lambda job: seen.update(prepared=job))
@@ -47,7 +47,7 @@ def test_no_file_searches_the_demo_and_tells_what_to_type_next(
     assert code == 0
     request = searched["request"]
     assert request.space.job == load_job(None) == searched["prepared"]
-    assert request.storage == Path("searches")
+    assert request.storage == "searches"
     assert not request.resume
     assert "demo  finished: 8 of 8 trials" in out
     assert "runner train searches/demo/best.yaml" in out
@@ -68,7 +68,7 @@ def test_the_options_reach_the_driver(
     search = request.space.search
     assert (search.trials, search.concurrency, search.time_budget_minutes, search.name) == (3, 2, 90.0, "mine")
     assert (search.seed, request.space.job.train.clip) == (3, 2.0)
-    assert (request.storage, request.cluster.gpu_memory_gib) == (tmp_path / "kept", 9.0)
+    assert (request.storage, request.cluster.gpu_memory_gib) == (str(tmp_path / "kept"), 9.0)
     assert request.cluster.workers == 4
     assert "warning: min_workers is not used: a trial trains on 4 workers" in said
 
@@ -97,7 +97,7 @@ def test_workers_elsewhere_are_left_to_prepare_the_data(
     profile.write_text(f"address: head:6379\nstorage: {tmp_path / 'shared'}\n")
     assert typed(capsys, "search", "--cluster", str(profile))[0] == 0
     assert "prepared" not in searched
-    assert searched["request"].storage == tmp_path / "shared"
+    assert searched["request"].storage == str(tmp_path / "shared")
 
 
 @pytest.mark.parametrize(

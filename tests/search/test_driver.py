@@ -7,6 +7,7 @@ import pytest
 
 from runner.config.cluster import Cluster
 from runner.runs import read_state
+from runner.runs.remote.viewing import view
 from runner.search.driver import Request, SearchOutcome, search
 from runner.search.folder import SearchFolder
 from runner.search.journal import Journal, read_journal
@@ -22,7 +23,14 @@ def watch(folder: SearchFolder, study: Callable[[], Study], ended: Callable[[], 
     del folder, study, ended
 
 
-def searched(found: Space, folder: Path, kind: str = "FakeTrainable", cluster: Cluster | None = None) -> SearchOutcome:
+def searched(
+    found: Space,
+    folder: Path,
+    kind: str = "FakeTrainable",
+    cluster: Cluster | None = None,
+    storage: str | None = None,
+) -> SearchOutcome:
+    """The search as it is run by the driver, kept in ``folder`` where no ``storage`` is named."""
     import fake_trainable
     import ray.cloudpickle
 
@@ -31,7 +39,8 @@ def searched(found: Space, folder: Path, kind: str = "FakeTrainable", cluster: C
     for module in (fake_trainable, search_fakes):  # the workers have no path to tests
         ray.cloudpickle.register_pickle_by_value(module)
     trainable = getattr(fake_trainable, kind)
-    return search(Request(found, cluster or Cluster(), folder, folder / "cache", False, trainable), follow=watch)
+    kept = storage or str(folder)
+    return search(Request(found, cluster or Cluster(), kept, folder / "cache", False, trainable), follow=watch)
 
 
 def loads(outcome: SearchOutcome) -> list[str]:
@@ -75,6 +84,19 @@ def test_two_at_a_time_every_stored_pair_is_right(tmp_path: Path, two_nodes: Clu
     assert sorted(ends) == list(range(14))
     assert ends != sorted(ends), "no trial ended before one that began earlier"
     assert len(set(loads(outcome))) == 2
+
+
+@pytest.mark.usefixtures("s3_port")
+def test_kept_in_a_bucket_everything_lies_there_in_the_end(tmp_path: Path, two_nodes: Cluster) -> None:
+    found, url = space(tmp_path, trials=3), "s3://bucket/searches"
+    outcome = searched(found, tmp_path, cluster=two_nodes, storage=url)
+    assert (outcome.ending, outcome.place) == ("finished", f"{url}/small")
+    brought = view(url, tmp_path / "another-machine", "small") / "small"
+    sent = {path.name for path in brought.iterdir()}
+    assert sent >= {"best.yaml", "answer.json", "search.html", "journal.jsonl", "search.yaml", "job.yaml"}
+    for name in ("journal.jsonl", "answer.json", "search.html"):
+        assert (brought / name).read_bytes() == outcome.folder.inside(name).read_bytes()
+    assert read_state(brought / "state.json") == read_state(outcome.folder.state_file)
 
 
 def test_a_trial_whose_process_dies_is_run_again_and_none_is_lost(tmp_path: Path, two_nodes: Cluster) -> None:

@@ -122,7 +122,7 @@ def test_a_search_starts_nothing_that_writes_through_a_link(
     (outside / "letter.txt").write_text("dear")
     with open_search(tmp_path, found, resume=False) as opened:
         (opened.folder.root / name).symlink_to(outside)
-    request = Request(found, Cluster(), tmp_path, tmp_path / "cache", resume=True)
+    request = Request(found, Cluster(), str(tmp_path), tmp_path / "cache", resume=True)
     with pytest.raises(UserError, match="leads out of the run's folder"):
         search(request, follow=lambda *_: None)
     assert (outside / "letter.txt").read_text() == "dear"

@@ -96,18 +96,6 @@ def named_cluster(
     return profile.model_copy(update={"storage": lasting(folder)})
 
 
-def check_kept_in_folder(profile: "Cluster") -> None:
-    """``UserError`` where a search would be kept in a bucket."""
-    from runner.config.storage import is_url
-
-    if is_url(profile.storage):
-        raise UserError(
-            f"a search is kept in a folder, not in {profile.storage}",
-            "--storage or the cluster file",
-            "give a folder that all machines see; runs alone are kept in buckets",
-        )
-
-
 def _worker_range(workers: str | None) -> "dict[str, Value]":
     """The keys that ``--workers`` stands for: N is that many, MIN:MAX as many of them as find room."""
     if workers is None:

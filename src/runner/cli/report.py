@@ -30,7 +30,9 @@ def report(
     run: Annotated[str, typer.Argument(metavar="NAME", help="Name of a run or of a search.")],
     storage: Annotated[
         str | None,
-        typer.Option("--storage", metavar="FOLDER", help=f"Where it is kept; {RUNS}/ and {SEARCHES}/ when left out."),
+        typer.Option(
+            "--storage", metavar="FOLDER|URL", help=f"Where it is kept; {RUNS}/ and {SEARCHES}/ when left out."
+        ),
     ] = None,
     output: Output = None,
 ) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from runner.cli.options import CACHE, Address, ClusterFile, Overrides, Workers, check_kept_in_folder, named_cluster
+from runner.cli.options import CACHE, Address, ClusterFile, Overrides, Workers, named_cluster
 from runner.cli.ready import check_for_elsewhere, data_to_train_on
 from runner.errors import Interrupted, Stopped, UserError
 
@@ -45,7 +45,10 @@ def search(
     cluster: ClusterFile = None,
     address: Address = None,
     storage: Annotated[
-        str | None, typer.Option("--storage", metavar="FOLDER", help=f"Where searches are kept; {SEARCHES}/ if not.")
+        str | None,
+        typer.Option(
+            "--storage", metavar="FOLDER|URL", help=f"Where they are kept, also s3:// or gs://; {SEARCHES}/ if not."
+        ),
     ] = None,
     name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="Name of the search's folder.")] = None,
 ) -> None:
@@ -56,23 +59,26 @@ def search(
     options = {"trials": trials, "concurrency": concurrent, "time_budget_minutes": minutes(time_budget), "name": name}
     space = _named_space(search, override or [], {key: value for key, value in options.items() if value is not None})
     profile = named_cluster(cluster, workers, storage, address=address, kept=SEARCHES)
-    check_kept_in_folder(profile)
     if profile.min_workers is not None:
         typer.echo(f"warning: min_workers is not used: a trial trains on {profile.workers} workers", err=True)
     typer.echo(f"{described(space)}\n")
     if dry_run:
         return
+    from runner.config.storage import is_url
     from runner.distributed.ray_session import check_local_size
     from runner.distributed.signals import sigterm_stops
 
     check_local_size(profile)
     with sigterm_stops():
+        if is_url(profile.storage):
+            from runner.runs.remote.opening import check_storage
+
+            check_storage(profile.storage)
         if profile.address is None:
             data_to_train_on(space.job)
         else:
             check_for_elsewhere(space.job)
-    storage_folder = Path(profile.storage)
-    _run(space, profile, storage_folder, resume=resume or (retry and _is_there(storage_folder, space)))
+    _run(space, profile, resume=resume, retry=retry)
 
 
 def _named_space(file: Path | None, overrides: list[str], options: "dict[str, str | int | float]") -> "Space":
@@ -85,25 +91,19 @@ def _named_space(file: Path | None, overrides: list[str], options: "dict[str, st
     return space_of(loaded)
 
 
-def _run(space: "Space", profile: "Cluster", storage: Path, *, resume: bool) -> None:
+def _run(space: "Space", profile: "Cluster", *, resume: bool, retry: bool) -> None:
     from runner.cli.searching import Searching
     from runner.search import driver
+    from runner.search.bucket import is_kept
 
-    request = driver.Request(space, profile, storage, CACHE, resume)
+    resume = resume or (retry and is_kept(profile.storage, space.search.name))
+    request = driver.Request(space, profile, profile.storage, CACHE, resume)
     outcome = driver.search(request, follow=Searching(space).follow)
     typer.echo("")
     typer.echo(concluded(outcome))
     if outcome.ending in ("SIGTERM", "SIGINT"):
         kind = Interrupted if outcome.ending == "SIGINT" else Stopped
-        raise kind("stopped, everything measured is kept", str(outcome.folder.root), "go on with --resume")
-
-
-def _is_there(storage: Path, space: "Space") -> bool:
-    """Whether a search stands under the name, finished or not."""
-    from runner.runs.folder import RunFolder
-    from runner.search.folder import SearchFolder
-
-    return SearchFolder(RunFolder.at(storage, space.search.name).root).search_file.is_file()
+        raise kind("stopped, everything measured is kept", outcome.place, "go on with --resume")
 
 
 def described(space: "Space") -> str:
@@ -152,6 +152,7 @@ def concluded(outcome: "SearchOutcome") -> str:
     lines = [f"{search.name}  {_ending(outcome)}{before}: {ended} of {search.trials} trials", "", answer.verdict]
     lines += [f"  {remark}" for remark in answer.remarks]
     lines += ["", f"the page  {shlex.quote(typed(folder.page_file))}", f"all files {shlex.quote(typed(folder.root))}"]
+    lines += [f"kept in   {outcome.place}"] if outcome.place != str(folder.root) else []
     commands = next_commands(folder)
     widest = max((len(command.text) for command in commands), default=0)
     return "\n".join([*lines, *(f"next      {command.text:{widest}}  {command.effect}" for command in commands)])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from runner.cli.options import ClusterFile, Overrides, Workers, check_kept_in_folder, named_cluster, named_job
+from runner.cli.options import ClusterFile, Overrides, Workers, named_cluster, named_job
 from runner.cli.submissions import ServerAddress, follow_to_end, reached
 from runner.errors import UserError
 
@@ -69,8 +69,6 @@ def submit(
     wish = Wish(job, tuple(override or ()), {key: str(value) for key, value in given.items() if value is not None})
     target = _target(wish, name)
     profile = named_cluster(cluster, workers, storage)
-    if target.search is not None:
-        check_kept_in_folder(profile)
     request = _request(wish, target, resume, runtime_env)
     typer.echo(described(request))
     server = reached(address)

@@ -5,11 +5,11 @@ How a run lies in a bucket is ``runner.runs.remote``'s.
 
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from runner.config.cluster import Cluster
 from runner.config.storage import is_url
@@ -19,6 +19,8 @@ from runner.errors import RunnerError, UserError
 from runner.runs import STOP_FILE, JobRecord, OpenRun, Resume, RunFolder, open_run
 
 STOP_POLL_S = 0.5
+
+Fault: TypeAlias = tuple[str, str, str]  # what, where, remedy
 
 
 def open_kept_run(storage: str, name: str, *, job: JobRecord, resume: Resume, cache: Path) -> OpenRun:
@@ -147,27 +149,45 @@ def mirror_of(bucket: Bucket | None, folder: RunFolder, *, keep: int, leads: boo
 def _check_reached_by_all(url: str, folder: Path, nodes: Sequence[dict[str, Any]]) -> None:
     """As ``check_seen_by_all``; on every node the run's copy lies in ``folder``."""
 
-    def fault_there(url: str) -> tuple[str, str, str] | None:
+    def fault_there(url: str) -> Fault | None:
         return fault_of_machine(url, folder)
 
-    for node, fault in ask_each(nodes, fault_there, url):
+    _refuse(ask_each(nodes, fault_there, url))
+
+
+def check_copies(folder: Path, nodes: Sequence[dict[str, Any]]) -> None:
+    """``UserError`` unless ``folder`` can be made and written to on all ``nodes``, each its own."""
+
+    def fault_there(path: str) -> Fault | None:
+        return _fault_of_copy(Path(path))
+
+    _refuse(ask_each(nodes, fault_there, str(folder)))
+
+
+def _refuse(answers: Iterable[tuple[dict[str, Any], Fault | None]]) -> None:
+    for node, fault in answers:
         if fault is not None:
             what, where, remedy = fault
             raise UserError(f"on node {node['NodeManagerAddress']}: {what}", where, remedy)
 
 
-def fault_of_machine(url: str, folder: Path) -> tuple[str, str, str] | None:
+def fault_of_machine(url: str, folder: Path) -> Fault | None:
     """What keeps a run under ``url``, whose copy is to lie in ``folder``, from being trained here; None for nothing."""
     from runner.runs.remote.opening import check_storage
 
     try:
         check_storage(url)
+    except RunnerError as error:
+        return error.what, error.where, error.remedy
+    return _fault_of_copy(folder)
+
+
+def _fault_of_copy(folder: Path) -> Fault | None:
+    try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        what = f"the run's copy cannot be written ({error.strerror})"
+        what = f"the copy of what is kept in a bucket cannot be written ({error.strerror})"
         return what, str(folder), "let the user of the cluster write there, or start it there with `runner submit`"
-    except RunnerError as error:
-        return error.what, error.where, error.remedy
     return None

@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from runner.config.cluster import Cluster
 from runner.distributed.launch import RAY_FOLDER, with_absolute_paths
 from runner.distributed.ray_session import living_nodes, nodes_here, ray_session
-from runner.distributed.shared_folder import check_seen_by_all
 from runner.distributed.signals import StopSignals
 from runner.distributed.worker import TRACE_FILE
 from runner.errors import Interrupted, RunnerError
 from runner.runs.folder import STOP_FILE
 from runner.search.answer import Answer
+from runner.search.bucket import open_kept_search
 from runner.search.conclusion import conclude
 from runner.search.costs import Costs
 from runner.search.course import Course
-from runner.search.folder import OpenSearch, SearchFolder, open_search
+from runner.search.folder import OpenSearch, SearchFolder
 from runner.search.journal import study_in
 from runner.search.records import Study
 from runner.search.share import share_out
@@ -43,7 +43,7 @@ class Request:
 
     space: Space
     cluster: Cluster
-    storage: Path
+    storage: str  # a folder, or the URL of a bucket
     cache: Path
     resume: bool
     trainable: "type[SearchTrainable] | None" = None  # None: the real one
@@ -51,9 +51,13 @@ class Request:
 
 @dataclass(frozen=True)
 class SearchOutcome:
-    """A search's folder, what it measured, and how it ended; ``finished_before`` when nothing was left to do."""
+    """A search's folder, what it measured, and how it ended; ``finished_before`` when nothing was left to do.
+
+    ``place`` is where it is kept: the folder, or its URL in a bucket, of which the folder is a copy.
+    """
 
     folder: SearchFolder
+    place: str
     space: Space
     study: Study
     answer: Answer
@@ -68,11 +72,13 @@ def search(request: Request, *, follow: Follow) -> SearchOutcome:
     raises ``Interrupted`` at once.  Raises the ``RunnerError`` that no trial would escape.
     """
     space = replace(request.space, job=with_absolute_paths(request.space.job))
-    with open_search(request.storage, space, resume=request.resume) as opened:
+    kept = request.storage, space
+    patience_s = request.cluster.storage_patience_s
+    with open_kept_search(*kept, resume=request.resume, cache=request.cache, patience_s=patience_s) as opened:
         if opened.finished:
             study = study_in(opened.journal.events)
             answer = conclude(opened.folder, space, study)
-            return SearchOutcome(opened.folder, space, study, answer, "finished", finished_before=True)
+            return SearchOutcome(opened.folder, opened.place, space, study, answer, "finished", finished_before=True)
         return _searched(replace(request, space=space), opened, follow)
 
 
@@ -97,7 +103,7 @@ def _searched(request: Request, opened: OpenSearch, follow: Follow) -> SearchOut
         answer = conclude(opened.folder, request.space, study)
         _record(opened, request.space, study, "finished" if ending == "finished" else "stopped", ending)
         _clear(opened.folder)
-        return SearchOutcome(opened.folder, request.space, study, answer, ending)
+        return SearchOutcome(opened.folder, opened.place, request.space, study, answer, ending)
 
 
 def _run(request: Request, opened: OpenSearch, follow: Follow, signals: StopSignals) -> Course:
@@ -107,7 +113,7 @@ def _run(request: Request, opened: OpenSearch, follow: Follow, signals: StopSign
     space, folder, cluster = request.space, opened.folder, request.cluster
     minutes = space.search.time_budget_minutes
     deadline = None if minutes is None else time.monotonic() + 60.0 * minutes
-    check_seen_by_all(folder.root, living_nodes())
+    opened.check_seen(living_nodes())
     share = share_out(space.search, cluster, nodes_here())
     place = Place(
         folder=str(folder.root),
@@ -118,11 +124,11 @@ def _run(request: Request, opened: OpenSearch, follow: Follow, signals: StopSign
         gpu_memory_gib=cluster.gpu_memory_gib,
         workers=share.workers,
     )
-    latest = _Latest(study_in(opened.journal.events))
+    latest = _Latest(study_in(opened.journal.events), opened.grown)
     course = Course(space, Costs(device_of_trials(place)), opened.journal, latest.told)
     setting = Setting(place, share, deadline, *(() if request.trainable is None else (request.trainable,)))
     with _shown(folder, latest, follow):
-        tune_course(course, setting, lambda: _end_at_once(signals, folder))
+        tune_course(course, setting, lambda: _watch(opened, signals))
     return course
 
 
@@ -133,13 +139,14 @@ def _clear(folder: SearchFolder) -> None:
 
 
 class _Latest:
-    """The study as it is now, for a thread that shows it."""
+    """The study as it is now, for a thread that shows it; ``grown`` is called whenever it is another."""
 
-    def __init__(self, study: Study) -> None:
-        self.study = study
+    def __init__(self, study: Study, grown: Callable[[], None]) -> None:
+        self.study, self._grown = study, grown
 
     def told(self, study: Study) -> None:
         self.study = study
+        self._grown()
 
 
 class _shown:  # noqa: N801 - read as a word of the with statement
@@ -158,13 +165,15 @@ class _shown:  # noqa: N801 - read as a word of the with statement
         self._thread.join(timeout=5.0)
 
 
-def _end_at_once(signals: StopSignals, folder: SearchFolder) -> None:
-    """After a second Ctrl-C nothing is waited for."""
+def _watch(opened: OpenSearch, signals: StopSignals) -> None:
+    """After a second Ctrl-C nothing is waited for; where nothing can be kept any more nothing more is trained."""
+    if opened.must_stop:
+        signals.stop_file.touch()
     try:
         signals.raise_if_repeated()
     except Interrupted:
         raise Interrupted(
-            "ended at once", str(folder.root), "the journal has all that was measured; go on with --resume"
+            "ended at once", opened.place, "the journal has all that was measured; go on with --resume"
         ) from None
 
 

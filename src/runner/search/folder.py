@@ -5,15 +5,17 @@ What the journal in it says is ``journal``'s.
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import yaml
 
 from runner.config.job import Job
 from runner.config.search import Search
+from runner.distributed.shared_folder import check_seen_by_all
 from runner.errors import UserError
 from runner.runs import RunFolder, RunLock, RunState, read_state
 from runner.runs.durable import PARTIAL, write_file
@@ -94,6 +96,23 @@ class OpenSearch:
     finished: bool  # nothing is left to do
     lock: RunLock
 
+    @property
+    def place(self) -> str:
+        """Where the search is kept, as messages say it."""
+        return str(self.folder.root)
+
+    @property
+    def must_stop(self) -> bool:
+        """Whether what is measured from now on could not be kept; ``record`` then says why."""
+        return False
+
+    def check_seen(self, nodes: Sequence[dict[str, Any]]) -> None:
+        """``UserError`` unless trials can work in the folder on all ``nodes``, as Ray lists them."""
+        check_seen_by_all(self.folder.root, nodes)
+
+    def grown(self) -> None:
+        """The journal has another line."""
+
     def record(self, state: State, *, done: int, trials: int, reason: str = "") -> None:
         """Write how many of the trials have ended, and how the search ended if it did."""
         changed = replace(self.state, state=state, step=done, steps=trials, reason=reason)
@@ -102,14 +121,18 @@ class OpenSearch:
         except OSError as error:
             raise no_place(self.folder.root, error, kind="search") from error
 
-    def __enter__(self) -> "OpenSearch":
+    def close(self) -> None:
+        """Let other processes in."""
+        self.journal.close()
+        self.lock.release()
+
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.journal.close()
-        self.lock.release()
+        self.close()
 
 
 def open_search(storage: Path, space: Space, *, resume: bool) -> OpenSearch:

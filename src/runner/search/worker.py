@@ -95,6 +95,7 @@ class TrialWorker:
     def __init__(self, place: Place, load: Loader, *, leads: bool = True) -> None:
         self._place, self._load, self._leads = place, load, leads
         self._folder = RunFolder(Path(place.folder))
+        self._folder.root.mkdir(parents=True, exist_ok=True)  # on another machine than the search's it is a new one
         self._base: AnyBase | None = None
         self._trunk: AnyTrunk | None = None
         self._waiting = Waiting()

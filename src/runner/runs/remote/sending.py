@@ -83,6 +83,10 @@ class Sender:
         self._stage(f"checkpoints/step-{step:06d}")
         self._wake.set()
 
+    def grown(self) -> None:
+        """A record has grown that should not wait for the next look at them."""
+        self._wake.set()
+
     def must_stop(self) -> bool:
         """Whether nothing can be sent any more: to train on would be for nothing."""
         return self.trouble is not None
