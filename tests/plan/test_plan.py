@@ -82,3 +82,25 @@ def test_a_probe_counts_one_batch_for_all_questions(tmp_path: Path, monkeypatch:
     assert 0.4 <= timing.count_s < 2.0
     timing = probing.probe(load_job(None, [*PROBED, "evaluation.questions=0"]), cache=tmp_path)
     assert (batches, timing.counts, timing.count_s) == ([5], 0, 0.0)
+
+
+def test_a_probe_executes_another_models_programs_in_a_sandbox_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from runner.train import passes
+    from runner.train import probe as probing
+
+    made: list[tuple[str, ...]] = []
+
+    def counted(_model: object, _encoder: object, ids: tuple[str, ...], **_: object) -> None:
+        made.append(ids)
+
+    monkeypatch.setattr(probing, "count_passes", counted)
+    monkeypatch.setattr(passes, "EMBEDDED", {})  # the embedded model is now one that nobody knows
+    monkeypatch.setattr(passes, "sandbox_works", lambda: "bubblewrap (bwrap) is not installed")
+    job = load_job(None, [*PROBED, "evaluation.questions=4"])
+    timing = probing.probe(job, cache=tmp_path)
+    assert (made, timing.counts, timing.count_s) == ([], 0, 0.0)
+    monkeypatch.setattr(passes, "sandbox_works", lambda: None)
+    assert probing.probe(job, cache=tmp_path).counts == 3
+    assert len(made) == 1

@@ -31,14 +31,23 @@ def counted_questions(data: PreparedData, job: Job) -> tuple[str, ...]:
     return data.validation_ids[: job.evaluation.questions] if job.data.id == HAS_HIDDEN_TESTS else ()
 
 
+def why_not_executed(job: Job) -> str | None:
+    """Why nothing that the job's model writes may be executed here; None where it may.
+
+    What the embedded model writes, which knows nothing but the built-in questions' code, may run in plain processes;
+    what any other writes needs a sandbox.
+    """
+    reason = None if job.model.id in EMBEDDED else sandbox_works()
+    return None if reason is None else f"what the model writes may not run without a sandbox, and {reason}; {INSTALL}"
+
+
 def record_passes(
     model: nn.Module, encoder: Encoder, data: PreparedData, job: Job, world: World, reporter: Reporter, *, step: int
 ) -> bool:
     """Record how many of the ``counted_questions`` are solved now, on rank 0; False if a request to stop cut it short.
 
     Before the first step also in the base's own format, a comment to continue with code, so that what tuning
-    adds is not the format alone.  Where there is no sandbox nothing is counted, and that is told: only what the
-    embedded model writes, which knows nothing but these questions' code, may run in plain processes.
+    adds is not the format alone.  Where the programs may not be executed nothing is counted, and that is told.
     Before the first step all ranks wait for the answer, which is the same on each; after the last rank 0 alone goes on.
     """
     whole = not world.leads or _recorded(model, encoder, data, job, reporter, step=step)
@@ -51,8 +60,7 @@ def _recorded(
     ids = counted_questions(data, job)
     if not ids:
         return True
-    if job.model.id not in EMBEDDED and (reason := sandbox_works()) is not None:
-        why = f"what the model writes may not run without a sandbox, and {reason}; {INSTALL}"
+    if (why := why_not_executed(job)) is not None:
         text = f"solved questions are not counted: {why}"
         reporter.record({"kind": "event", "step": step, "name": "passes", "text": text})
         return True

@@ -15,7 +15,7 @@ from runner.runs import RunFolder
 from runner.train.assembly import Run, assemble, batches_of
 from runner.train.batches import in_order
 from runner.train.clock import peak_gib
-from runner.train.passes import COUNTS, counted_questions
+from runner.train.passes import COUNTS, counted_questions, why_not_executed
 from runner.train.reporter import SilentReporter
 from runner.train.step import summed_losses, train_step
 from runner.train.world import World
@@ -39,7 +39,7 @@ def probe(job: Job, *, cache: Path) -> Timing:
             step_s=statistics.median(seconds[WARM_UP:]),
             validation_s=validation_s,
             start_s=start_s,
-            counts=COUNTS if counted_questions(run.data, job) else 0,
+            counts=COUNTS if _counted(run) else 0,
             count_s=_count_seconds(run),
             steps=len(seconds),
             peak_gib=peak,
@@ -66,9 +66,14 @@ def _validation_seconds(run: Run) -> float:
     return statistics.median(times) * passes
 
 
+def _counted(run: Run) -> tuple[str, ...]:
+    """The questions that training would count as solved or not; none where it may not execute the programs."""
+    return () if why_not_executed(run.job) is not None else counted_questions(run.data, run.job)
+
+
 def _count_seconds(run: Run) -> float:
     """Seconds of one count of the solved questions, from its first batch; a tuned model's answers may be longer."""
-    ids = counted_questions(run.data, run.job)
+    ids = _counted(run)
     if not ids:
         return 0.0
     asked = ids[:QUESTIONS]
