@@ -9,6 +9,7 @@ import torch
 
 from conftest import tiny_qwen3, tiny_starcoder2
 from finished_run import small_job
+from runner.config.job import Job
 from runner.data.template import prompt_text
 from runner.errors import UserError
 from runner.evaluation.generation import cache_bytes
@@ -25,22 +26,36 @@ def subject(small_run: RunFolder) -> InferenceModel:
     return load_for_inference(small_job(), small_run, "final", torch.device("cpu"))
 
 
-def test_statements_with_examples_make_a_weak_suite_of_data_without_hidden_tests(tmp_path: Path, cache: Path) -> None:
+def statements(file: Path, *, examples: str) -> Job:
+    """A job whose data, in ``file``, are ten questions that show ``examples`` of (number, number + 2)."""
     statement = "Print the sum of two numbers.\n\nInput\n\nTwo integers.\n\nOutput\n\nTheir sum.\n\n"
-    examples = "Examples\n\nInput\n\n{0} 2\n\nOutput\n\n{1}\n"
     answer = "<think>\nadd\n</think>\n```python\nprint(sum(map(int, input().split())))\n```"
     rows = [
         {"id": str(n), "input": f"{statement}Version {n} {'abcdefghij'[n] * 60}.\n\n{examples.format(n, n + 2)}"}
         | {"output": answer}
         for n in range(10)
     ]
-    file = tmp_path / "rows.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    job = small_job(data={"id": str(file), "max_length": 512, "validation_questions": 4})
+    return small_job(data={"id": str(file), "max_length": 512, "validation_questions": 4})
+
+
+def test_statements_with_examples_make_a_weak_suite_of_data_without_hidden_tests(tmp_path: Path, cache: Path) -> None:
+    job = statements(tmp_path / "rows.jsonl", examples="Examples\n\nInput\n\n{0} 2\n\nOutput\n\n{1}\n")
     suite = held_out_suite(job, 3, cache=cache)
     assert suite.weak
     assert len(suite.problems) == 3
     assert all("Print the sum" in problem.statement for problem in suite.problems)
+
+
+def test_statements_without_examples_are_refused_with_what_to_do(tmp_path: Path, cache: Path) -> None:
+    job = statements(tmp_path / "rows.jsonl", examples="Your code should pass: assert add({0}, 2) == {1}\n")
+    with pytest.raises(UserError) as raised:
+        held_out_suite(job, 3, cache=cache)
+    assert raised.value.what == (
+        "none of the 4 held-out questions shows an example to test answers by "
+        "(4: no example could be read from the statement)"
+    )
+    assert raised.value.remedy == "name a suite with --suite"
 
 
 def test_the_built_in_questions_have_hidden_tests_and_are_more_than_the_loss_was_measured_on(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ MOST_AT_ONCE = {"cpu": 64, "cuda": 128}
 def held_out_suite(job: Job, limit: int, *, cache: Path) -> Suite:
     """The first held-out questions of the job's own data: with hidden tests where it is built in, else weak.
 
-    Raises ``UserError`` for data without questions.
+    Raises ``UserError`` for data without questions, and where no question has a test.
     """
     if job.data.id == HAS_HIDDEN_TESTS:
         # more than the loss was measured on: none shares its sequence of operations with a training question
@@ -43,7 +43,15 @@ def held_out_suite(job: Job, limit: int, *, cache: Path) -> Suite:
         raise UserError(
             "the run's data has no questions, only text", f"data.id {job.data.id}", "name a suite with --suite"
         )
-    return statement_suite("held-out", job.data.id, found[:limit])
+    suite = statement_suite("held-out", job.data.id, found, limit=limit)
+    if not suite.problems:
+        reasons = ", ".join(f"{count:,}: {reason}" for reason, count in suite.skipped)
+        raise UserError(
+            f"none of the {len(found):,} held-out questions shows an example to test answers by ({reasons})",
+            f"data.id {job.data.id}",
+            "name a suite with --suite",
+        )
+    return suite
 
 
 def fitting(suite: Suite, subject: InferenceModel, max_new_tokens: int) -> tuple[Suite, int]:

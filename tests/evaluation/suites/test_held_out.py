@@ -82,6 +82,13 @@ def test_statements_make_a_weak_suite_of_those_with_examples() -> None:
     assert dict(suite.skipped) == {"no example could be read from the statement": 1, "the id came before": 1}
 
 
+def test_a_limit_counts_the_problems_and_not_the_statements() -> None:
+    rows = [("q1", ABOUT, ""), ("q2", CODEFORCES, ""), ("q3", ABOUT, ""), ("q4", CODECHEF, ""), ("q5", CODECHEF, "")]
+    suite = statement_suite("held-out", "some/data", rows, limit=2)
+    assert [problem.id for problem in suite.problems] == ["q2", "q4"]
+    assert dict(suite.skipped) == {"no example could be read from the statement": 2}
+
+
 def test_built_in_questions_bring_their_hidden_tests_and_native_prompts() -> None:
     ids = [f"{family.name}:validation:3:{number}" for number in range(2) for family in FAMILIES]
     suite = built_in_suite(ids)

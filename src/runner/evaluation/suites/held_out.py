@@ -23,8 +23,8 @@ def built_in_suite(question_ids: Sequence[str]) -> Suite:
     return assembled("held-out", "held-out", problems, source="builtin:questions")
 
 
-def statement_suite(name: str, source: str, rows: Sequence[tuple[str, str, str]]) -> Suite:
-    """Problems of rows (id, statement, group) that come without tests; the examples they show are the tests.
+def statement_suite(name: str, source: str, rows: Sequence[tuple[str, str, str]], *, limit: int | None = None) -> Suite:
+    """At most ``limit`` problems of rows (id, statement, group) without tests; the examples they show are the tests.
 
     Weak: a program may pass that knows these examples only.  A statement without examples that can be read is
     skipped and counted, as is an id that came before.  The suite may be empty.
@@ -32,6 +32,8 @@ def statement_suite(name: str, source: str, rows: Sequence[tuple[str, str, str]]
     problems: dict[str, Problem] = {}
     skipped: Counter[str] = Counter()
     for question_id, statement, group in rows:
+        if len(problems) == limit:
+            break
         examples = examples_in(statement)
         if question_id in problems:
             skipped[REPEATED] += 1
