@@ -90,6 +90,24 @@ def test_a_dry_run_shows_space_and_cost_and_starts_nothing(
     assert [path.name for path in tmp_path.iterdir()] == ["search.yaml"]
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--trials", "1"), ("1 trial of", "none stopped early", "again with 2 more seeds\n", "then 2 repeats of")),
+        (("-o", "scheduler=none"), ("none stopped early", "the best two again with 2 more seeds each")),
+        (("-o", "repeats=0"), ("one in 2 goes on (ASHA), warm-up 5 steps\n",)),
+        (("-o", "train.strategy=zero2"), ("trials train by ddp; zero2 is for the job that comes out",)),
+    ],
+)
+def test_what_is_announced_is_what_is_run(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, words: tuple[str, ...], told: tuple[str, ...]
+) -> None:
+    fake_space(tmp_path)
+    code, out, _ = typed(capsys, "search", str(tmp_path / "search.yaml"), "--dry-run", "-o", "repeats=2", *words)
+    assert code == 0
+    assert [part for part in told if part not in out] == []
+
+
 def test_workers_elsewhere_are_left_to_prepare_the_data(
     capsys: pytest.CaptureFixture[str], searched: dict[str, Any], tmp_path: Path
 ) -> None:

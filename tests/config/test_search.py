@@ -127,6 +127,7 @@ trial: 3
         ("{stop.plateau.window: {choices: [1, 2]}}", "does not change what is trained"),
         ("{train.steps: {low: 10, high: 20}}", "stop_steps says which are tried"),
         ("{train.seed: {choices: [1, 2]}}", "repeats tells the noise"),
+        ("{train.strategy: {choices: [ddp, zero2]}}", "a trial's workers train together by ddp"),
     ],
 )
 def test_a_range_that_cannot_be_searched_is_refused_with_the_reason(tmp_path: Path, space: str, part: str) -> None:

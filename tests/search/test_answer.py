@@ -24,7 +24,7 @@ from made_up import (
 from runner.search.answer import answer_of, as_json
 from runner.search.noise import student
 from runner.search.pairs import Pair, difference
-from runner.search.records import Repeat
+from runner.search.records import Repeat, Study
 
 
 def test_nothing_measured_is_said_and_not_guessed() -> None:
@@ -135,6 +135,14 @@ def test_earliest_is_the_first_stop_that_questions_cannot_tell_from_the_best() -
     assert answer.earliest.stop_step == 100
     assert answer.verdict.startswith("Train with rank 4 and learning rate 0.002, and stop at step 100: 0.3110 nats")
     assert "which 4 questions cannot tell from none" in answer.verdict
+
+
+def test_of_earlier_stops_no_more_is_said_than_was_measured() -> None:
+    one, two = trial(0, [even(200, 0.3)]), trial(1, [even(50, 0.5)])
+    assert "every earlier stop that was measured loses more" in answered(study_of_trials(one, two)).verdict
+    alone = [rung(stop, [10 * loss], [10]) for stop, loss in ((50, 0.5), (200, 0.3))]
+    single = answered(Study((10,), 2.0, (trial(0, alone),)))
+    assert "whether an earlier stop is as good cannot be told from one question" in single.verdict
 
 
 def test_earliest_within_a_fixed_tolerance_may_be_another_trial() -> None:

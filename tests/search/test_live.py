@@ -42,6 +42,14 @@ def test_table_shows_each_trial_its_values_its_step_and_its_loss() -> None:
     ]
 
 
+def test_what_is_measured_last_does_not_stand_beside_another_step() -> None:
+    late = trial(0, [even(50, 0.5), even(200, 0.3), even(100, 0.4)], ending=None)
+    (row,) = [
+        line for line in live_table(study_of_trials(late), PROGRESS, Style(100)).splitlines() if "running" in line
+    ]
+    assert "200/200  0.3000" in row
+
+
 @pytest.mark.parametrize("width", [20, 40, 60, 80, 100])
 @pytest.mark.parametrize("lines", [7, 12, 24, 60])
 def test_table_finds_room(width: int, lines: int) -> None:

@@ -8,12 +8,13 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 
 from runner.search.choice import best_trials
+from runner.search.course import Course, Task
 from runner.search.journal import Journal
 from runner.search.proposals import NEAR, STARTUP_TRIALS, loss_of, propose, study_of
 from runner.search.records import Rung, Study, Trial
 from runner.search.space import STOP_STEP, Space, numbers_of
 from runner.search.unit import to_unit
-from search_fakes import course, run, space
+from search_fakes import BASE_LOSS, QUESTION_TOKENS, course, run, rung, space
 
 RATE = "train.learning_rate"
 RANKS = {"lora.rank": {"choices": [2, 4, 8, 16]}}
@@ -75,6 +76,30 @@ def test_infeasible_trials_break_the_constraint_and_failed_ones_are_left_out(tmp
     assert stored.constraints == {"memory": 1.0}
 
 
+def test_what_diverged_is_not_tried_again_and_again(tmp_path: Path) -> None:
+    found, limit = space(tmp_path, trials=24), 6e-3
+    with Journal(tmp_path / "j") as journal:
+        running = course(found, journal)
+        while not isinstance(task := running.next(), str):
+            train = task.job["train"]
+            assert isinstance(train, dict)
+            assert running.based(BASE_LOSS, QUESTION_TOKENS)
+            if float(str(train["learning_rate"])) > limit:
+                running.ended(task, "diverged", "the loss is not finite")
+            else:
+                measured_all(running, task)
+    rates = [float(trial.values[RATE]) for trial in running.study.trials]
+    assert sum(rate > limit for rate in rates[:STARTUP_TRIALS]) >= 3, "the even start has met the edge"
+    assert sum(rate > limit for rate in rates[STARTUP_TRIALS:]) <= 4
+
+
+def measured_all(running: Course, task: Task) -> None:
+    """The task as it is measured until it ends or is held back."""
+    for stop_step in task.stop_steps:
+        if not running.measured(task, rung(task, stop_step)):
+            return
+
+
 @pytest.mark.parametrize("sampler", ["tpe", "random"])
 def test_the_same_records_seed_and_number_give_the_same_values(tmp_path: Path, sampler: str) -> None:
     found, study = measured(tmp_path, at_once=2, sampler=sampler)
@@ -126,7 +151,7 @@ def test_a_sampler_is_not_told_of_pairs_that_were_not_reached(tmp_path: Path) ->
     found, study = measured(tmp_path, at_once=1, trials=14)
     unfit = Trial(14, study.trials[0].values, 20, 0.0, ending="infeasible")
     stored = study_of(found.distributions, (*study.trials, unfit), "validation").trials
-    told = study_of(found.distributions, (*study.trials, unfit), "validation", pruned=False).trials
+    told = study_of(found.distributions, (*study.trials, unfit), "validation", held_back=False).trials
     assert sum(seen.state is TrialState.PRUNED for seen in stored) > 1
     assert [seen.user_attrs["trial"] for seen in told if seen.state is TrialState.PRUNED] == [14]
     assert pairs(told) == pairs(stored)

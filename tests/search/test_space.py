@@ -8,8 +8,9 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from runner.errors import JobFileError, UserError
 from runner.plan import Device
 from runner.search.costs import Costs, with_rank
+from runner.search.journal import Journal
 from runner.train.schedule import full_horizon, warmup_steps
-from search_fakes import space
+from search_fakes import course, space
 
 
 @pytest.mark.filterwarnings("error")  # Optuna corrects a range itself, and says so on the terminal
@@ -112,6 +113,22 @@ def test_what_does_not_fit_is_told_and_the_rank_that_fits_is_found(tmp_path: Pat
     assert "and a small card has 0.1 GiB free" in small.why_unfit(with_rank(job, 1024))
     assert [small.largest_fitting(job, rank) for rank in (256, 1000, 1024)] == [256, 250, 256]
     assert Costs(Device("cuda", "none", 0.0)).largest_fitting(job, 1024) == 1
+
+
+def test_every_trial_that_fits_finds_adapters_of_its_rank(tmp_path: Path) -> None:
+    found = space(tmp_path, space={"lora.rank": {"low": 8, "high": 1024}}, trials=24, scheduler="none")
+    small = Device("cuda", "a small card", 0.1)
+    fits = Costs(small).largest_fitting(found.job, 1024)
+    with Journal(tmp_path / "journal") as journal:
+        running, ranks = course(found, journal, small), []
+        while not isinstance(task := running.next(), str):
+            lora = task.job["lora"]
+            assert isinstance(lora, dict)
+            assert int(str(lora["rank"])) <= task.largest_rank
+            ranks.append(int(str(lora["rank"])))
+            running.ended(task, "diverged", "it is enough that it began")
+    assert max(ranks) > fits, "one lies between what was asked of the plan and what does not fit"
+    assert min(ranks) < fits
 
 
 def test_a_larger_rank_costs_more_arithmetic(tmp_path: Path) -> None:

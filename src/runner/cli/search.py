@@ -108,24 +108,36 @@ def _run(space: "Space", profile: "Cluster", *, resume: bool, retry: bool) -> No
 
 def described(space: "Space") -> str:
     """What is searched and what it takes, with the formulas; nothing is measured for it."""
+    from runner.search.legs import leg_ends
+    from runner.search.wording import counted
+
     search, job = space.search, space.job
-    lines = [f"search {search.name}: {search.trials} trials of {job.method} of {job.model.id} on {job.data.id}"]
+    lines = [
+        f"search {search.name}: {counted(search.trials, 'trial')} of {job.method} of {job.model.id} on {job.data.id}"
+    ]
     lines += [f"  {key:<22} {_range(values)}" for key, values in search.space.items()]
     lines.append(f"  {'stop step':<22} {', '.join(f'{stop:,}' for stop in search.stop_steps)}")
     first = {key: _first(values) for key, values in search.space.items()}
     sampler = "TPE" if search.sampler == "tpe" else "random choice"
-    early = "none stopped early" if search.scheduler == "none" else f"one in {search.reduction_factor} goes on (ASHA)"
-    lines.append(
-        f"  {sampler}, {early}, warm-up {space.warmup(first):,} steps, the best two again with {search.repeats} more "
-        f"{'seed' if search.repeats == 1 else 'seeds'} each"
-    )
+    halved = len(leg_ends(search)) > 1 and search.trials > 1
+    early = f"one in {search.reduction_factor} goes on (ASHA)" if halved else "none stopped early"
+    told = [sampler, early, f"warm-up {space.warmup(first):,} steps"]
+    if search.repeats:
+        seeds = counted(search.repeats, "more seed")
+        told.append(f"again with {seeds}" if search.trials == 1 else f"the best two again with {seeds} each")
+    lines.append(f"  {', '.join(told)}")
     if job.stop.plateau is not None or job.evaluation.questions:
         lines.append("  stop.plateau and evaluation are off in trials")
+    if job.train.strategy != "ddp":
+        lines.append(f"  trials train by ddp; {job.train.strategy} is for the job that comes out")
     return "\n".join([*lines, "", *_cost(space, first)])
 
 
 def _cost(space: "Space", first: "dict[str, str | int | float | bool]") -> list[str]:
     """Steps with their formulas, for the first value of every range."""
+    from runner.search.legs import repeats_of
+    from runner.search.wording import counted
+
     search, tokens, last = space.search, space.job.train.tokens_per_step, space.search.stop_steps[-1]
     expected, runs = space.expected_steps(first), search.trials * len(search.stop_steps)
     reached = ", ".join(f"{count:,} to step {stop:,}" for stop, count in space.reached().items())
@@ -135,7 +147,7 @@ def _cost(space: "Space", first: "dict[str, str | int | float | bool]") -> list[
         f"{search.trials:,} x {sum(search.stop_steps):,} = {search.trials * sum(search.stop_steps):,} steps",
     ]
     if search.repeats:
-        lines.append(f"then {2 * search.repeats} repeats of at most {last:,} steps")
+        lines.append(f"then {counted(repeats_of(search), 'repeat')} of at most {last:,} steps")
     if search.time_budget_minutes is not None:
         lines.append(f"no step is trained after {search.time_budget_minutes:g} minutes")
     return lines

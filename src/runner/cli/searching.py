@@ -77,6 +77,7 @@ class Searching:
         self._told_at, self._drawn = time.monotonic(), 0
 
     def _progress(self, study: "Study", folder: "SearchFolder") -> "Progress":
+        from runner.search.legs import repeats_of
         from runner.search.live import Progress
 
         search, live, tokens = self._space.search, _live(folder), self._space.job.train.tokens_per_step
@@ -89,7 +90,7 @@ class Searching:
             elapsed_s=time.monotonic() - self._began,
             keys=tuple(search.space),
             steps={int(name.partition("-")[2]): step for name, step in trials.items()},
-            repeating=max(0, 2 * search.repeats - len(study.repeats)),
+            repeating=max(0, repeats_of(search) - len(study.repeats)),
             expected_tokens=tokens * (self._space.expected_steps(study.trials[0].values) if study.trials else 0),
             repeat_tokens=tokens * search.stop_steps[-1],
         )

@@ -25,6 +25,7 @@ NOT_TRAINED = "it does not change what is trained"
 NOT_SEARCHED = {
     "train.steps": "stop_steps says which are tried",
     "train.seed": "the best of several seeds is luck; repeats tells the noise",
+    "train.strategy": "a trial's workers train together by ddp; give it to the job that comes out",
     **dict.fromkeys(("name", "track", "stop", "validation", "checkpoint", "evaluation"), NOT_TRAINED),
     **dict.fromkeys(
         (

@@ -231,13 +231,14 @@ class Course:
         return self._to_train(trial, job, seed=seed, stop_steps=(measured.stop_step,))
 
     def _to_train(self, trial: Trial, job: Job, *, seed: int | None = None, **more: Any) -> Task:
+        assert job.lora is not None
         return Task(
             name=f"trial-{trial.number}" + ("" if seed is None else f"-seed-{seed}"),
             trial=trial.number,
             seed=seed,
             job=job.model_dump(mode="json"),
             warmup_steps=self._space.warmup(trial.values),
-            largest_rank=self._largest_rank,
+            largest_rank=max(job.lora.rank, self._largest_rank),
             **more,
         )
 

@@ -14,6 +14,11 @@ COMPLETED = 1  # configurations of which every stop step is measured, the best f
 REFINING = 24  # one trial in so many is drawn close to the best, after all others
 
 
+def repeats_of(search: Search) -> int:
+    """How many repeats with other seeds follow the trials."""
+    return min(BEST, search.trials) * search.repeats
+
+
 def leg_ends(search: Search) -> tuple[int, ...]:
     """The halving steps, and the last stop step; that alone where nothing stops trials early."""
     steps = halving_steps(search.stop_steps, search.reduction_factor) if search.scheduler == "asha" else ()

@@ -117,11 +117,12 @@ def _headings(progress: Progress) -> tuple[str, ...]:
 
 
 def _row(trial: Trial, best: Pair | None, progress: Progress, style: Style) -> _Row:
-    """Number, values, step reached, loss at the last rung, the lowest loss and its stop, how it ended."""
+    """Number, values, step reached, loss at the furthest rung, the lowest loss and its stop, how it ended."""
     is_best = best is not None and best.trial == trial.number
     mark = ("★" if style.unicode else "*") if is_best else ""
     values = (number(trial.values[key]) if key in trial.values else "" for key in progress.keys)
-    last = loss(loss_of(trial.rungs[-1], progress.objective)) if trial.rungs else ""
+    furthest = max(trial.rungs, key=lambda rung: rung.stop_step, default=None)
+    last = loss(loss_of(furthest, progress.objective)) if furthest else ""
     low = min(((loss_of(each, progress.objective), each.stop_step) for each in trial.measured), default=None)
     lowest_at = f"{loss(low[0])} at {low[1]:,}" if low else ""
     reached = progress.steps.get(trial.number, 0) if trial.ending is None else 0

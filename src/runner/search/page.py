@@ -67,7 +67,8 @@ def _parts(page: SearchPage) -> Iterator[str]:
     facts = "".join(f"<br>{escape(fact)}" for fact in page.facts)
     yield (
         "<footer>Losses are in nats a token over the held-out questions. Minutes are predicted for the configuration "
-        f"trained alone at its own size.{facts}</footer>"
+        "trained alone at its own size, by what a step took in this search with its share of measuring."
+        f"{facts}</footer>"
     )
 
 

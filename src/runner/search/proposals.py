@@ -41,7 +41,7 @@ def propose(space: Space, trials: Sequence[Trial], number: int) -> Proposal:
         drawn = _spread(space, number)
     else:
         sampler, objective = _sampler(space, number), space.search.objective
-        study = study_of(space.distributions, trials, objective, sampler=sampler, pruned=False)
+        study = study_of(space.distributions, trials, objective, sampler=sampler, held_back=False)
         drawn = study.ask(fixed_distributions=space.distributions).params
         if number >= refining_from(space.search):
             drawn = _near_best(space, trials, number) or drawn
@@ -55,20 +55,21 @@ def study_of(
     objective: Objective,
     *,
     sampler: BaseSampler | None = None,
-    pruned: bool = True,
+    held_back: bool = True,
 ) -> optuna.Study:
     """A study in which every (values, stop step, loss) is a trial of its own.
 
     The one that was proposed is told the loss of its own stop step only: it is complete with it, pruned when the
     trial ended without reaching it, running while it may still be reached, infeasible when nothing could be trained.
-    Without ``pruned`` such pairs are left out: a sampler would take them for bad ones, and places were few.
+    Without ``held_back`` those are left out that were not reached though nothing was wrong with them: a sampler would
+    take them for bad ones, and places were few.  One that diverged is bad, and stays.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(direction="minimize", sampler=sampler or RandomSampler(seed=0))
     for trial in trials:
         if trial.ending != "failed" or trial.rungs:
             observations = _observations(dict(distributions), trial, objective)
-            study.add_trials(seen for seen in observations if pruned or not _was_held_back(seen))
+            study.add_trials(seen for seen in observations if held_back or not _was_held_back(trial, seen))
     return study
 
 
@@ -97,8 +98,8 @@ def _observations(
         )
 
 
-def _was_held_back(seen: FrozenTrial) -> bool:
-    return seen.state is TrialState.PRUNED and seen.constraints == {MEMORY: 0.0}
+def _was_held_back(trial: Trial, seen: FrozenTrial) -> bool:
+    return seen.state is TrialState.PRUNED and trial.ending in ("stopped", "failed")
 
 
 def _spread(space: Space, number: int) -> dict[str, Value]:

@@ -40,7 +40,7 @@ class Trial:
     number: int  # counted from 0, in the order of proposals
     values: Mapping[str, Value]  # by key of the job file, the stop step left out
     stop_step: int  # the one that was proposed with them
-    step_s: float  # predicted seconds of a step at the configuration's own rank; what the cost of a rung is made of
+    step_s: float  # predicted seconds of a step at the configuration's own rank, with its share of measuring
     rungs: tuple[Rung, ...] = ()  # as they were measured
     ending: TrialEnding | None = None  # None: not ended
     why: str = ""

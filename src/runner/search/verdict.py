@@ -80,9 +80,11 @@ def _with_stop(pair: Pair) -> str:
 
 
 def _no_earlier(found: Findings) -> str:
+    if found.tolerance is None and found.questions < 2:
+        return "whether an earlier stop is as good cannot be told from one question"
     if found.tolerance is None:
-        return "every earlier stop loses more than the choice of questions explains"
-    return f"no earlier stop comes within {found.tolerance:g} of it"
+        return "every earlier stop that was measured loses more than the choice of questions explains"
+    return f"no earlier stop that was measured comes within {found.tolerance:g} of it"
 
 
 def _no_better(found: Findings) -> str:
