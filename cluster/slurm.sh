@@ -27,6 +27,7 @@ private="$PWD/.slurm-$SLURM_JOB_ID"
 rm -rf "$private" # of a start that was killed
 mkdir -m 700 "$private"
 trap 'rm -rf "$private"' EXIT
+echo '*' > "$private/.gitignore" # neither Git nor `runner submit` takes it
 (umask 077 && python3 -c 'import secrets; print(secrets.token_hex(32))' > "$private/token")
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH="$private/token"
 export RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT=300
@@ -53,5 +54,9 @@ if [ "$ending" = yes ]; then # the signal had ended the wait, not the step
 fi
 if [ "$ending" = yes ] && [ "$status" -eq 75 ]; then
     scontrol requeue "$SLURM_JOB_ID"
+fi
+if [ "$status" -eq 0 ] && [ ! -f "$private/pid" ]; then # `ray symmetric-run` ends with 0 where Ray did not start
+    echo "error: Ray did not start; $address; see above, then submit it again, which takes another port" >&2
+    status=4
 fi
 exit "$status"

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from runner.distributed.upload import list_upload
+
 SCRIPT = Path(__file__).parents[2] / "cluster" / "slurm.sh"
 COMMANDS = {
     # the step on all nodes, and the one that is put beside it on the head
@@ -21,6 +23,7 @@ stat -c %a "$RAY_AUTH_TOKEN_PATH" >> ray.txt
 echo "$RAY_AUTH_MODE $(wc -c < "$RAY_AUTH_TOKEN_PATH")" >> ray.txt
 while [ "$1" != -- ]; do shift; done
 shift
+if [ -e start-fails ]; then exit 0; fi # as the real one, which tells of it only in words
 "$@" || exit $?""",
     # saves on SIGTERM, as the real one does
     "runner": f"""exec {sys.executable} -c '
@@ -95,6 +98,32 @@ def test_before_the_time_limit_it_saves_and_is_queued_again(
     assert (tmp_path / "saved.txt").exists()
     assert (tmp_path / "scontrol.txt").read_text() == "requeue 40123\n"
     assert not (tmp_path / ".slurm-40123").exists()
+
+
+def test_a_ray_that_did_not_start_is_a_failure(start: Callable[..., "subprocess.Popen[str]"], tmp_path: Path) -> None:
+    (tmp_path / "start-fails").touch()
+    process = start("train", "0")
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 4
+    assert err == "error: Ray did not start; node1:20123; see above, then submit it again, which takes another port\n"
+    assert not (tmp_path / "runner.txt").exists()
+
+
+def test_the_token_is_neither_uploaded_nor_taken_by_git(
+    start: Callable[..., "subprocess.Popen[str]"], tmp_path: Path
+) -> None:
+    subprocess.run(["git", "init", "--quiet", tmp_path], check=True)
+    process = start("train", "wait")
+    await_file(tmp_path / "ready.txt")
+    token = tmp_path / ".slurm-40123" / "token"
+    assert token.exists()
+    assert not list_upload(tmp_path, ()).holds(token.parent)
+    listing = ["git", "ls-files", "--others", "--exclude-standard"]
+    others = subprocess.run(listing, cwd=tmp_path, check=True, capture_output=True, text=True).stdout.splitlines()
+    assert "ready.txt" in others
+    assert not [name for name in others if name.startswith(".slurm")]
+    process.send_signal(signal.SIGUSR1)
+    assert process.wait(60) == 75
 
 
 def test_slurm_is_asked_to_signal_in_time_and_to_allow_another_start() -> None:
