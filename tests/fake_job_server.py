@@ -18,6 +18,7 @@ class FakeCluster:
     """What the server has and got.
 
     After ``breaks_after`` characters of a log the first connection ends; with ``goes`` nothing is answered after it.
+    A job that is asked to stop saves for ``saves_s`` seconds, in the first ``silent_s`` of which nothing is answered.
     """
 
     token: str | None = TOKEN
@@ -28,6 +29,8 @@ class FakeCluster:
     breaks_after: int | None = None
     goes: bool = False
     gone: bool = False
+    saves_s: float = 0.0
+    silent_s: float = 0.0
     jobs: list[dict[str, Any]] = field(default_factory=list)
     packages: dict[str, bytes] = field(default_factory=dict)
     asked: list[tuple[str, str, str]] = field(default_factory=list)  # method, path, Authorization
@@ -137,7 +140,10 @@ class FakeCluster:
         return connection
 
     async def _stop(self, request: web.Request) -> web.Response:
-        self._job(request).update(status="STOPPED", end_time=3_000.0)
+        job, loop = self._job(request), asyncio.get_running_loop()
+        self.gone = self.silent_s > 0
+        loop.call_later(self.silent_s, setattr, self, "gone", False)
+        loop.call_later(self.saves_s, job.update, {"status": "STOPPED", "end_time": 3_000.0})
         return web.json_response({"stopped": True})
 
     async def _package(self, request: web.Request) -> web.Response:

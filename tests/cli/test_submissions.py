@@ -16,7 +16,7 @@ from runner.config.ray_job import CLUSTER
 from runner.distributed import submission
 from runner.distributed.job_server import SERVER, JobServer, connect, crosses_network_open
 from runner.distributed.token import TOKEN_PATH, Token
-from runner.errors import UserError
+from runner.errors import TrainingFailed, UserError
 from typed import typed
 
 Shown = pytest.CaptureFixture[str]
@@ -81,6 +81,50 @@ def test_a_runs_name_means_its_newest_submission(cluster: FakeCluster, capsys: S
     assert (code, out) == (0, "demo-2 had ended before: stopped\n")
     code, _, err = typed(capsys, "stop", "none")
     assert (code, "there is no submission none" in err, "demo-2" in err) == (2, True, True)
+
+
+@pytest.mark.parametrize(
+    ("environment", "usual_s", "code"),
+    [
+        ({"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": "60"}}, 0, 0),
+        ({"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": "0"}}, 60, 4),
+        ({"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": "soon"}}, 60, 0),  # not sent by this program, which refuses it
+        ({}, 60, 0),
+        (None, 60, 0),
+    ],
+)
+def test_a_job_is_waited_for_as_long_as_it_was_given_to_save_though_the_server_is_away_for_a_while(
+    environment: dict[str, object] | None,
+    usual_s: int,
+    code: int,
+    cluster: FakeCluster,
+    capsys: Shown,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(submission, "POLL_S", 0.05)
+    monkeypatch.setattr(runner.cli.submissions, "STOP_GRACE_S", 0.0)
+    monkeypatch.setattr("runner.distributed.job_server.STOP_WAIT_S", usual_s)
+    cluster.saves_s, cluster.silent_s = 1000.0 if code else 0.5, 0.3
+    cluster.jobs[2]["runtime_env"] = environment
+    ended, out, err = typed(capsys, "stop", "demo")
+    assert (ended, "stopped: done\n" in out, "has not ended yet" in err) == (code, code == 0, code != 0), out + err
+
+
+@pytest.mark.usefixtures("cluster")
+def test_what_a_stopped_job_said_last_is_asked_for_again_where_the_server_is_busy(
+    capsys: Shown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def at_last(server: JobServer, name: str) -> str:
+        asked.append(name)
+        if len(asked) < 3:
+            raise TrainingFailed("the cluster answers 500", server.url)
+        return "saved\n\n"
+
+    asked: list[str] = []
+    monkeypatch.setattr(submission, "POLL_S", 0.01)
+    monkeypatch.setattr(JobServer, "logs", at_last)
+    code, out, _ = typed(capsys, "stop", "demo")
+    assert (code, out.splitlines()[-1]) == (0, "stopped: saved")
 
 
 def test_logs_are_shown_to_the_end_with_the_jobs_code_or_as_they_are(cluster: FakeCluster, capsys: Shown) -> None:

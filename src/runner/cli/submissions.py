@@ -71,7 +71,6 @@ def stop(
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it has saved and ended.")] = True,
 ) -> None:
     """Ask a submission to save and end; submitted again, it goes on."""
-    from runner.distributed.runtime_env import STOP_WAIT_S
     from runner.distributed.submission import await_end, find, last_line
 
     server = reached(address)
@@ -83,10 +82,10 @@ def stop(
     typer.echo(f"{found.id} is asked to save and end")
     if not wait:
         return
-    ended = await_end(server, found.id, STOP_WAIT_S + STOP_GRACE_S)
+    ended = await_end(server, found.id, found.stop_wait_s + STOP_GRACE_S)
     if not ended.over:
         raise TrainingFailed(f"{found.id} has not ended yet", server.url, "see `runner logs` for what it does")
-    typer.echo(f"{ended.status.lower()}: {last_line(server.logs(found.id))}")
+    typer.echo(f"{ended.status.lower()}: {last_line(server, found.id)}")
 
 
 def reached(address: str | None) -> "JobServer":

@@ -6,6 +6,7 @@ What is submitted is made in ``submission``; Ray itself is not imported.
 import http.client
 import json
 import os
+import re
 import socket
 import urllib.error
 import urllib.request
@@ -15,6 +16,7 @@ from typing import Any, Literal, TypeAlias
 from urllib.parse import quote, urlsplit
 
 from runner.config.ray_job import CLUSTER
+from runner.distributed.runtime_env import STOP_WAIT, STOP_WAIT_S
 from runner.distributed.token import TOKEN, Token, token_asked_for, token_refused
 from runner.errors import RunnerError, TrainingFailed, UserError
 
@@ -29,7 +31,10 @@ Status: TypeAlias = Literal["PENDING", "RUNNING", "STOPPED", "SUCCEEDED", "FAILE
 
 @dataclass(frozen=True)
 class Submission:
-    """One job as the server knows it; times in seconds since the epoch, 0 when not known."""
+    """One job as the server knows it; times in seconds since the epoch, 0 when not known.
+
+    When it is asked to stop it has ``stop_wait_s`` seconds to save.
+    """
 
     id: str
     status: Status
@@ -39,6 +44,7 @@ class Submission:
     started: float
     ended: float
     exit_code: int | None
+    stop_wait_s: int
 
     @property
     def over(self) -> bool:
@@ -217,4 +223,11 @@ def _submission(values: Mapping[str, Any]) -> Submission:
         started=(values.get("start_time") or 0) / 1000.0,
         ended=(values.get("end_time") or 0) / 1000.0,
         exit_code=values.get("driver_exit_code"),
+        stop_wait_s=_stop_wait_s(values.get("runtime_env") or {}),
     )
+
+
+def _stop_wait_s(environment: Mapping[str, Any]) -> int:
+    """Of a job with this runtime environment; what is usual where that does not say, as with other programs' jobs."""
+    wait = str((environment.get("env_vars") or {}).get(STOP_WAIT))
+    return int(wait) if re.fullmatch(r"[0-9]{1,5}", wait) else STOP_WAIT_S

@@ -31,11 +31,6 @@ class RuntimeEnv:
         """Patterns of files that are not uploaded."""
         return tuple(self.values.get("excludes", ()))
 
-    @property
-    def stop_wait_s(self) -> int:
-        """Seconds that a stopped job has to save."""
-        return int(self.values["env_vars"][STOP_WAIT])
-
 
 def read_runtime_env(file: Path | None) -> RuntimeEnv:
     """The environment of ``file``; when None of cluster/runtime-env.yaml in the current folder, if it is there.

@@ -109,10 +109,13 @@ class _Shown:
 
 
 def await_end(server: JobServer, identity: str, timeout_s: float) -> Submission:
-    """The submission when it is over, or as it is after ``timeout_s`` seconds."""
+    """The submission when it is over, or as it is after ``timeout_s`` seconds.
+
+    ``TrainingFailed`` when the server has not answered for ``LOST_S`` seconds.
+    """
     deadline = time.monotonic() + timeout_s
     while True:
-        submission = server.submission(identity)
+        submission = _patiently(lambda: server.submission(identity))
         if submission.over or time.monotonic() > deadline:
             return submission
         time.sleep(POLL_S)
@@ -146,8 +149,9 @@ def reason(submission: Submission) -> str:
     return lines[0].strip() if lines else submission.status.lower()
 
 
-def last_line(text: str) -> str:
+def last_line(server: JobServer, identity: str) -> str:
     """The last line of a job's output that says something."""
+    text = _patiently(lambda: server.logs(identity))
     return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
 
 
