@@ -16,7 +16,7 @@ from runner.errors import UserError
 FILE = Path("cluster/runtime-env.yaml")
 STOP_WAIT = "RAY_JOB_STOP_WAIT_TIME_S"
 STOP_WAIT_S = 60  # Ray's own 3 s are too short to save
-SECRET = re.compile(r"TOKEN|SECRET|PASSWORD|CREDENTIAL|(^|_)KEY($|_)", re.IGNORECASE)
+SECRET = re.compile(r"SECRET|PASSWORD|CREDENTIAL|TOKEN($|_)|(^|_)KEY($|_)", re.IGNORECASE)  # not TOKENIZERS_PARALLELISM
 
 
 @dataclass(frozen=True)
