@@ -1,12 +1,15 @@
 """What the driver of a run brings before Ray is started, and how machines are shared out."""
 
+import errno
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from runner.config.cluster import Cluster
 from runner.distributed.ray_session import Resources, check_local_size, ray_session, share_out
+from runner.distributed.token import TOKEN_PATH
 from runner.errors import DoesNotFit, TrainingFailed
 
 
@@ -68,6 +71,50 @@ def test_a_ray_that_is_late_on_a_busy_machine_is_told(
     init(ZeroDivisionError())
     with pytest.raises(ZeroDivisionError):
         ray_session(Cluster()).__enter__()
+
+
+@pytest.fixture
+def told_to_ray(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
+    """What a Ray that is no Ray is started with; this machine has two cores and no GPU."""
+    import ray
+
+    told: dict[str, object] = {}
+    monkeypatch.setattr(ray, "init", lambda **words: told.update(words))
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    monkeypatch.setattr("runner.distributed.ray_session.nodes_here", lambda: [{"CPU": told["num_cpus"] or 2.0}])
+    monkeypatch.setattr("runner.distributed.ray_session.usable_cores", lambda: 2)
+    monkeypatch.setattr("runner.distributed.ray_session.visible_gpus", lambda: 0)
+    return told
+
+
+def test_of_more_workers_than_cores_as_many_find_room_as_there_are_cores(told_to_ray: dict[str, object]) -> None:
+    with ray_session(Cluster(workers=8, min_workers=2)) as resources:
+        assert told_to_ray["num_cpus"] == 2
+        assert resources == Resources(8, 1, 0.0, 2)
+
+
+@pytest.mark.usefixtures("told_to_ray")
+def test_a_token_that_others_can_read_is_narrowed_where_ray_is_started_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(TOKEN_PATH, str(tmp_path / "token"))
+    (tmp_path / "token").touch(mode=0o640)
+    with ray_session(Cluster(address="auto")):
+        assert (tmp_path / "token").stat().st_mode & 0o777 == 0o640, "a group may share a cluster and its token"
+    with ray_session(Cluster()):
+        assert (tmp_path / "token").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.usefixtures("told_to_ray")
+def test_a_token_on_a_read_only_disk_is_left_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses(path: Path, mode: int) -> None:
+        raise OSError(errno.EROFS, f"Read-only file system ({mode:o})", str(path))
+
+    monkeypatch.setenv(TOKEN_PATH, str(tmp_path / "token"))
+    (tmp_path / "token").touch(mode=0o644)
+    monkeypatch.setattr(Path, "chmod", refuses)
+    with ray_session(Cluster()) as resources:
+        assert resources.workers == 1
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import os
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,7 @@ def ray_session(cluster: Cluster) -> Iterator[Resources]:
         with sigterm_kept_from_children():
             ray.init(
                 address=cluster.address or "local",
-                num_cpus=None if cluster.address else _local_cpus(cluster),
+                num_cpus=None if cluster.address else usable_cores(),
                 include_dashboard=None if cluster.address else False,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
@@ -70,7 +70,8 @@ def ray_session(cluster: Cluster) -> Iterator[Resources]:
         ) from error
     except SystemExit as error:  # Ray's way to take SIGTERM while it starts
         raise Stopped("stopped before the first step", "Ray was starting", "run it again") from error
-    _narrow_token_file()
+    if cluster.address is None:
+        _narrow_token_file()
     try:
         yield share_out(cluster, nodes_here())
     finally:
@@ -97,10 +98,6 @@ def _not_joined(address: str, why: str) -> UserError:
         f"cluster.address {address}",
         "use the same versions on all machines",
     )
-
-
-def _local_cpus(cluster: Cluster) -> int:
-    return max(usable_cores(), cluster.workers)
 
 
 def check_local_size(cluster: Cluster) -> None:
@@ -173,7 +170,11 @@ def node_words(nodes: Sequence[Mapping[str, float]]) -> str:
 
 
 def _narrow_token_file() -> None:
-    """Ray writes its token readable by all; only its owner should read it."""
+    """Ray writes its token readable by all; only its owner should read it.
+
+    One that this user cannot change, as on a read-only disk, was not written by Ray here and is left as it is.
+    """
     path = Path(os.environ.get(TOKEN_PATH) or TOKEN_FILE).expanduser()
-    if path.is_file() and path.stat().st_mode & 0o077:
-        path.chmod(0o600)
+    with suppress(OSError):
+        if path.is_file() and path.stat().st_mode & 0o077:
+            path.chmod(0o600)
