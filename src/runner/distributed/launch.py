@@ -49,8 +49,8 @@ def launch(job: Job, cluster: Cluster, *, resume: Resume, follow: Follow, launch
             check_seen(run, living_nodes())
             assignment = _assignment(job, run, cluster, resources, cache, launched_at)
             with linked(run, joined=cluster.address is not None):
-                _fit(assignment, cluster, resources, signals, lambda ended: follow(run.folder, ended))
-        return _settled(run, job, assignment, signals)
+                failure = _fit(assignment, cluster, resources, signals, lambda ended: follow(run.folder, ended))
+        return _settled(run, job, assignment, signals, failure)
 
 
 def with_absolute_paths(job: Job) -> Job:
@@ -87,8 +87,8 @@ def _fit(
     resources: Resources,
     signals: StopSignals,
     follow: Callable[[Callable[[], bool]], None],
-) -> None:
-    """Run the workers in a thread, so that this one, the main one, can answer signals."""
+) -> RunnerError | None:
+    """Run the workers in a thread, so that this one, the main one, can answer signals; what Ray says that they met."""
     trainer, failures = _trainer(assignment, cluster, resources, 0), list[BaseException]()
 
     def fit() -> None:
@@ -105,8 +105,7 @@ def _fit(
         trained.join(timeout=0.2)
         signals.raise_if_repeated()
     shown.join(timeout=5.0)
-    if failures and read_outcome(Path(assignment.folder), assignment.launch_id) is None:
-        raise _failed(failures[0], assignment)
+    return _failed(failures[0], assignment) if failures else None
 
 
 def fit_in_turns(trainer: Any, another: Callable[[int], Any], times: int) -> None:
@@ -154,13 +153,20 @@ def _trainer(assignment: Assignment, cluster: Cluster, resources: Resources, tur
     )
 
 
-def _settled(run: OpenRun, job: Job, assignment: Assignment, signals: StopSignals) -> Outcome:
-    """The outcome, recorded in the run's state; errors of the workers are raised here."""
+def _settled(
+    run: OpenRun, job: Job, assignment: Assignment, signals: StopSignals, failure: RunnerError | None
+) -> Outcome:
+    """The outcome, recorded in the run's state; errors of the workers are raised here.
+
+    ``failure`` is Ray's word on how they ended; what they have written themselves goes before it.
+    """
     outcome = read_outcome(run.folder.root, assignment.launch_id)
     steps = job.train.steps
     if outcome is None:
         check_still_ours(run)
-        outcome = TrainingFailed("the workers ended without a word", str(run.folder.root), "run the command again")
+        outcome = failure or TrainingFailed(
+            "the workers ended without a word", str(run.folder.root), "run the command again"
+        )
     if isinstance(outcome, RunnerError):
         run.record("failed", step=run.state.step, steps=steps, reason=str(outcome))
         raise outcome
@@ -180,7 +186,11 @@ def _finished_before(run: OpenRun) -> Outcome:
 
 
 def _failed(error: BaseException, assignment: Assignment) -> RunnerError:
-    """The first line of what Ray says of a worker that died more often than it may, or of its own files."""
+    """What a worker raised, where it is one of ours; else the last line of what Ray says of workers or of its files."""
+    of_ranks: dict[int, Exception] = getattr(error, "worker_failures", {})
+    for _, raised in sorted(of_ranks.items()):
+        if isinstance(raised, RunnerError):
+            return raised
     if is_full_disk(error):
         return full_disk(error, Path(assignment.folder))
     lines = [line for line in str(error).splitlines() if line.strip()]
