@@ -118,7 +118,10 @@ def test_a_machine_on_which_the_copy_of_a_run_cannot_lie_is_told_before_anything
     (tmp_path / "taken").write_text("a file")
     fault = fault_of_machine(url, tmp_path / "taken" / "demo")
     assert fault is not None
-    assert fault[:2] == ("the run's copy cannot be written (Not a directory)", str(tmp_path / "taken" / "demo"))
+    assert fault[:2] == (
+        "the copy of what is kept in a bucket cannot be written (Not a directory)",
+        str(tmp_path / "taken" / "demo"),
+    )
     gate.shut()
     gone = fault_of_machine(url, copy)
     assert gone is not None

@@ -14,12 +14,13 @@ from lone_worker import without_ray
 from runner.config.cluster import Cluster
 from runner.config.job import Job
 from runner.distributed import worker
+from runner.distributed.kept import Bucket
 from runner.distributed.launch import _failed, _trainer
-from runner.distributed.outcome import Outcome, read_outcome
+from runner.distributed.outcome import Outcome, read_outcome, write_error
 from runner.distributed.ray_session import Resources
 from runner.distributed.worker import Assignment, work
-from runner.errors import DoesNotFit, RunnerError, UserError
-from runner.runs import MetricsLog, RunFolder, verified
+from runner.errors import Diverged, DoesNotFit, RunnerError, TrainingFailed, UserError
+from runner.runs import MetricsLog, RunFolder, StaleAttempt, verified
 from runner.runs.trackers import open_trackers
 from runner.train import assembly
 from runner.train.reporter import FileReporter
@@ -33,10 +34,11 @@ def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
     without_ray(monkeypatch)
 
 
-def worked(job: Job, root: Path, cache: Path) -> Outcome | RunnerError | None:
+def worked(job: Job, root: Path, cache: Path, bucket: Bucket | None = None) -> Outcome | RunnerError | None:
     """What is told of the end of ``job`` as a worker trains it."""
     root.mkdir(exist_ok=True)
-    assignment = Assignment(job.model_dump(mode="json"), str(root), str(cache), "launch", 0.0, threads=1)
+    kept = asdict(bucket) if bucket is not None else None
+    assignment = Assignment(job.model_dump(mode="json"), str(root), str(cache), "launch", 0.0, threads=1, bucket=kept)
     work(asdict(assignment))
     return read_outcome(root, "launch")
 
@@ -114,14 +116,56 @@ def test_a_base_that_finds_no_memory_on_a_cpu_is_told_once(
 def test_what_a_fresh_process_may_do_better_is_raised(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    def fail(*_: Any) -> None:
-        raise error
-
-    monkeypatch.setattr(assembly, "build_model", fail)
+    monkeypatch.setattr(assembly, "build_model", failing(error))
     with pytest.raises(type(error), match=str(error.args[-1])):
         worked(small_job(), tmp_path / "run", cache)
     assert read_outcome(tmp_path / "run", "launch") is None
     assert not (tmp_path / "run" / "outcome.room").exists()
+
+
+@pytest.mark.parametrize(
+    ("met", "told"),
+    [
+        (UserError("no token for the hub", "this machine", "set HF_TOKEN"), UserError),
+        (torch.OutOfMemoryError("CUDA out of memory"), DoesNotFit),
+        (KeyError("mistake"), TrainingFailed),
+        (StaleAttempt("a newer attempt of the run began"), StaleAttempt),
+    ],
+)
+def test_one_of_two_ranks_raises_what_it_met_for_the_other_waits(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, met: Exception, told: type[RunnerError]
+) -> None:
+    without_ray(monkeypatch, rank=1, ranks=2)
+    monkeypatch.setattr(worker, "_trained", failing(met))
+    with pytest.raises(told):
+        worked(small_job(), tmp_path / "run", cache)
+
+
+def test_what_all_ranks_meet_alike_is_not_raised(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_ray(monkeypatch, rank=1, ranks=2)
+    monkeypatch.setattr(worker, "_trained", failing(Diverged("the loss is not finite")))
+    assert isinstance(worked(small_job(), tmp_path / "run", cache), Diverged)
+
+
+def test_a_group_started_again_ends_at_once_and_where_disks_are_many_the_rank_that_knows_says_it_again(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "_trained", failing(AssertionError("nothing is trained")))
+    (tmp_path / "run").mkdir()
+    write_error(tmp_path / "run", "launch", UserError("no token for the hub"))
+    for bucket in (None, Bucket("s3://bucket/run", "launcher", 1.0)):
+        assert isinstance(worked(small_job(), tmp_path / "run", cache, bucket), UserError)
+    with pytest.raises(UserError, match="no token for the hub"):
+        worked(small_job(), tmp_path / "run", cache, Bucket("s3://bucket/run", "launcher", 1.0, joined=True))
+
+
+def failing(error: Exception) -> Callable[..., None]:
+    """A training that ends so."""
+
+    def fails(*_: object) -> None:
+        raise error
+
+    return fails
 
 
 WRITTEN = ["metrics.jsonl", "stop-requested", "outcome.room", "checkpoints", ".attempt.lock", "hang-rank-0.log"]

@@ -34,18 +34,24 @@ def open_kept_run(storage: str, name: str, *, job: JobRecord, resume: Resume, ca
 
 @dataclass(frozen=True)
 class Bucket:
-    """What workers must know of a run in a bucket: its URL, who holds it, how long to try one that does not answer."""
+    """What workers must know of a run in a bucket: its URL, who holds it, how long to try one that does not answer.
+
+    ``joined``: they and the launcher may be on different machines, as on a Ray cluster that was not started here.
+    """
 
     url: str
     holder: str
     patience_s: float
+    joined: bool = False
 
 
 def bucket_of(run: OpenRun, cluster: Cluster) -> Bucket | None:
     """The bucket in which ``run`` is kept; None for one in a folder."""
     from runner.runs.remote.opening import RemoteRun
 
-    return Bucket(run.store.url, run.holder, cluster.storage_patience_s) if isinstance(run, RemoteRun) else None
+    if not isinstance(run, RemoteRun):
+        return None
+    return Bucket(run.store.url, run.holder, cluster.storage_patience_s, joined=cluster.address is not None)
 
 
 def check_seen(run: OpenRun, nodes: Sequence[dict[str, Any]]) -> None:

@@ -17,7 +17,7 @@ from runner.config.disk import is_full_disk
 from runner.config.job import Job
 from runner.distributed.drain import Drain
 from runner.distributed.kept import Bucket, Mirror, mirror_of
-from runner.errors import Diverged, RunnerError, TrainingFailed, UserError
+from runner.errors import Diverged, RunnerError, TrainingFailed
 from runner.runs import JSON, STOP_FILE, MetricsLog, RunFolder
 from runner.runs.attempt import StaleAttempt
 from runner.runs.full_disk import full_disk
@@ -51,7 +51,9 @@ class Assignment:
 def work(config: dict[str, Any]) -> None:
     """Train as one rank of a Ray Train group; the end, good or bad, is written to the run's outcome file.
 
-    Errors that every rank meets alike are written and not raised: Ray would start the group again for them.
+    One of several ranks raises it as well, for the others may wait for it: Ray ends them and starts the group again,
+    whose ranks find what was written and end at once.  Where they may see other disks, the one that finds it raises
+    it again, until Ray hands it to the launcher.  ``Diverged`` is met by all ranks alike, and not raised.
     """
     import torch
 
@@ -60,8 +62,12 @@ def work(config: dict[str, Any]) -> None:
 
     assignment = Assignment(**config)
     folder = RunFolder(Path(assignment.folder))
-    if isinstance(read_outcome(folder.root, assignment.launch_id), RunnerError):
-        return  # another rank's error has been told; a restart would only repeat it
+    bucket = Bucket(**assignment.bucket) if assignment.bucket is not None else None
+    before = read_outcome(folder.root, assignment.launch_id)
+    if isinstance(before, RunnerError):  # an error has been told; a restart would only repeat it
+        if bucket is not None and bucket.joined:
+            raise before
+        return
     torch.set_num_threads(assignment.threads)
     world = _world()
     if assignment.gpu_memory_gib is not None and world.device.type == "cuda":
@@ -69,12 +75,13 @@ def work(config: dict[str, Any]) -> None:
     job = Job.model_validate(assignment.job)
     mirror: Mirror | None = None
     try:
-        bucket = Bucket(**assignment.bucket) if assignment.bucket is not None else None
         mirror = mirror_of(bucket, folder, keep=job.checkpoint.keep, leads=world.leads)
         result = _trained(job, folder, world, assignment, mirror)
         if mirror is not None:
             mirror.finish(hurry=result.ending == "stopped")
     except StaleAttempt:
+        if world.size > 1:
+            raise
         return  # a newer attempt of the run goes on; its outcome is the one that counts
     except (RunnerError, RuntimeError, MemoryError, OSError, *MISTAKES) as error:
         told = _told(error, job, folder)
@@ -82,8 +89,8 @@ def work(config: dict[str, Any]) -> None:
             raise
         write_error(folder.root, assignment.launch_id, told)
         _end(mirror)
-        if world.size > 1 and not isinstance(error, UserError | Diverged):
-            raise
+        if world.size > 1 and not isinstance(error, Diverged):
+            raise told from error
         return
     if world.leads:
         write_result(folder.root, assignment.launch_id, result)
