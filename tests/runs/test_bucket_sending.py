@@ -3,6 +3,7 @@
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from bucket_server import BUCKET, Gate
 from runner.errors import DoesNotFit
 from runner.runs import CheckpointStore, RunFolder, StaleAttempt, read_metrics, verified
 from runner.runs.remote.bringing import bring_folder, bring_newest_checkpoint, bring_records
+from runner.runs.remote.faults import Unreachable
 from runner.runs.remote.layout import step_of
 from runner.runs.remote.receiving import News, Receiver
 from runner.runs.remote.register import Entry, Holder, Register
@@ -39,22 +41,29 @@ class Killed(BaseException):
 
 
 class Doomed(Store):
-    """Calls ``fate`` before the operation number ``at`` that changes something."""
+    """Calls ``fate`` before, or ``after``, the operation number ``at`` that changes something."""
 
-    def __init__(self, store: Store, at: int, fate: Callable[[], None]) -> None:
+    def __init__(self, store: Store, at: int, fate: Callable[[], None], *, after: bool = False) -> None:
         super().__init__(store.url, store._system)
-        self.at, self._fate = at, fate
+        self.at, self._fate, self._after = at, fate, after
 
     def _asked(self, name: str, *arguments: Any, seconds: float | None = None, **options: Any) -> Any:
-        if name in ("pipe_file", "put_file", "rm_file"):
-            self.at -= 1
-            if self.at == 0:
-                self._fate()
-        return super()._asked(name, *arguments, seconds=seconds, **options)
+        self.at -= (changes := name in ("pipe_file", "put_file", "rm_file"))
+        fated = changes and self.at == 0
+        if fated and not self._after:
+            self._fate()
+        answer = super()._asked(name, *arguments, seconds=seconds, **options)
+        if fated and self._after:
+            self._fate()
+        return answer
 
 
 def kill() -> None:
     raise Killed
+
+
+def lose_the_answer() -> None:
+    raise Unreachable("the storage does not answer")
 
 
 def hold(run: Store, holder: Holder) -> None:
@@ -233,6 +242,33 @@ def test_what_was_not_sent_is_sent_by_the_next_launch_here_and_forgotten_where_a
     send(run, again := Trainer(tmp_path / "a"))
     assert again.store.newest_valid().step == 25
     assert [record["step"] for record in read_metrics(again.folder.metrics_file)][-1] == 25
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("by_hand")
+@pytest.mark.parametrize("fate", [kill, lose_the_answer])
+def test_what_lies_here_alone_outlives_a_start_that_is_killed_or_gets_no_answer_after_any_operation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fate: Callable[[], None]
+) -> None:
+    monkeypatch.setattr("runner.runs.remote.patience.FIRST_PAUSE_S", 0.01)
+    at, ended = 0, False
+    while not ended:
+        at += 1
+        run, here = Store("s3://memory/run", Objects()), tmp_path / str(at)
+        hold(run, A)
+        send(run, trainer := Trainer(here), 10)
+        trainer.save(20)
+        trainer.save(30)  # neither could be sent
+        doomed = Doomed(run, at, fate, after=True)
+        with suppress(Killed):
+            sending = sender(doomed, Trainer(here))
+            sending.begin()
+            sending.finish(hurry=False)
+        ended = doomed.at > 0
+        send(run, again := Trainer(here))
+        assert again.store.newest_valid().step == 30, f"lost after operation {at}"
+        assert brought(run, tmp_path / "elsewhere")[0] == 30
+    assert at > 20
 
 
 @pytest.mark.usefixtures("by_hand")

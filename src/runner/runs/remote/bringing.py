@@ -28,6 +28,7 @@ from runner.runs.remote.layout import (
     records_in,
     step_of,
     write_origin,
+    writer_here,
 )
 from runner.runs.remote.register import Entry
 from runner.runs.remote.store import Store
@@ -49,8 +50,9 @@ def bring_records(
     folder.root.mkdir(parents=True, exist_ok=True)
     with _alone(folder):
         origin = read_origin(folder.root)
-        if unless() or (origin is not None and origin.own and origin.attempt == entry.attempt):
-            return
+        own = origin is not None and origin.own and origin.attempt == entry.attempt
+        if unless() or own or (entry.attempt and writer_here(folder.root) == entry.attempt):
+            return  # the writer is told before the bucket hears of its attempt, the origin after
         if origin is None or origin.attempt != entry.attempt:
             clear(folder)
         _bring_records(store, entry, folder)

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from runner.runs.durable import PARTIAL, write_json
+from runner.runs.durable import PARTIAL, write_file, write_json
 from runner.runs.folder import STOP_FILE, RunFolder
 from runner.runs.lock import Holder
 
@@ -85,7 +85,7 @@ def writer_here(root: Path) -> str | None:
 
 def tell_writer(root: Path, attempt: str) -> None:
     """Say that the writing rank of ``attempt`` works in ``root``, before anyone learns of the attempt."""
-    (root / _WRITER_FILE).write_text(attempt)
+    write_file(root / _WRITER_FILE, attempt.encode())
 
 
 def held_elsewhere(root: Path) -> Holder | None:
