@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bucket_server import KEY, SECRET, access
+from bucket_server import KEY, SECRET
 from processes import end, start
 from ray_head import BIN, Head, ray_cluster
 from runner.distributed.job_server import connect
@@ -143,35 +143,34 @@ def test_on_two_nodes_a_job_stopped_and_gone_on_with_equals_a_local_run_bit_for_
 
 
 @pytest.mark.long
+@pytest.mark.usefixtures("s3_port")  # before ``head``, whose machines get the keys with their environment
 def test_a_job_kept_in_a_bucket_is_stopped_and_goes_on_from_there_and_its_keys_stand_nowhere(
-    s3_port: int, work: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    work: Path, head: Head, capsys: pytest.CaptureFixture[str]
 ) -> None:
     url = "s3://bucket/runs"
     words = ("submit", "jobs/tiny.yaml", "--storage", url)
     store = Store(f"{url}/tiny")
-    with ray_cluster(work.parent, **access(s3_port)) as cluster:
-        head = used(cluster, monkeypatch)
-        told = typed(capsys, *words, "--no-wait")[1]
-        there = copies(head.home / ".cache" / "runner", url)
-        await_(lambda: len(losses(there / "tiny")) >= 3)
-        code, out, _ = typed(capsys, "stop", "tiny")
-        assert (code, f"everything is saved; {url}/tiny" in out) == (0, True), out
-        done = max(losses(there / "tiny"))
-        assert 3 <= done < STEPS
-        stopped = Register(store).newest()
-        assert (stopped.holder, f"checkpoints/step-{done:06}" in stopped.folders) == (None, True)
+    told = typed(capsys, *words, "--no-wait")[1]
+    there = copies(head.home / ".cache" / "runner", url)
+    await_(lambda: len(losses(there / "tiny")) >= 3)
+    code, out, _ = typed(capsys, "stop", "tiny")
+    assert (code, f"everything is saved; {url}/tiny" in out) == (0, True), out
+    done = max(losses(there / "tiny"))
+    assert 3 <= done < STEPS
+    stopped = Register(store).newest()
+    assert (stopped.holder, f"checkpoints/step-{done:06}" in stopped.folders) == (None, True)
 
-        shutil.rmtree(there)  # as on another machine
-        code, again, _ = typed(capsys, *words)
-        assert code == 0, again
-        assert f"resumed after step {done}" in again
-        assert f"finished at step {STEPS} of {STEPS}" in again
-        jobs = connect(None)
-        told += out + again + typed(capsys, "status", "tiny")[1] + repr(jobs._json("GET", "/api/jobs/"))
-        assert "RAY_JOB_STOP_WAIT_TIME_S" in told, "the record has the job's environment"
-        told += "".join(jobs.logs(job.id) for job in jobs.submissions())
-        places = (work.parent, head.sessions)
-        kept = [path.read_bytes() for place in places for path in place.rglob("*") if path.is_file()]
+    shutil.rmtree(there)  # as on another machine
+    code, again, _ = typed(capsys, *words)
+    assert code == 0, again
+    assert f"resumed after step {done}" in again
+    assert f"finished at step {STEPS} of {STEPS}" in again
+    jobs = connect(None)
+    told += out + again + typed(capsys, "status", "tiny")[1] + repr(jobs._json("GET", "/api/jobs/"))
+    assert "RAY_JOB_STOP_WAIT_TIME_S" in told, "the record has the job's environment"
+    told += "".join(jobs.logs(job.id) for job in jobs.submissions())
+    places = (work.parent, head.sessions)
+    kept = [path.read_bytes() for place in places for path in place.rglob("*") if path.is_file()]
 
     ended = Register(store).newest()
     assert ended.holder is None
