@@ -92,6 +92,17 @@ def test_a_token_file_that_others_can_read_fails(tmp_path: Path, mode: int, verd
     assert ray_checks.check_token_file(tmp_path / "none").verdict == "ok"
 
 
+def test_a_token_file_that_is_named_is_the_one_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "mounted"
+    file.write_text("secret")
+    file.chmod(0o644)
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(file))
+    check = ray_checks.check_token_file()
+    assert (check.verdict, str(file) in check.found) == ("note", True)
+    file.chmod(0o600)
+    assert ray_checks.check_token_file().verdict == "ok"
+
+
 def test_packages_out_of_range_or_missing_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert checks.check_packages().verdict == "ok"
     wanted = ["typer>=99", "no-such-package-here>=1", "pydantic>=2", 'gguf>=99; extra == "test"']

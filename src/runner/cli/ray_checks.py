@@ -11,9 +11,10 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from runner.cli.checks import Check
-from runner.distributed.token import ACCESS, TOKEN_FILE
+from runner.distributed.token import ACCESS, TOKEN_FILE, TOKEN_PATH
 
 TIMEOUT_S = 3.0
 SAFE = f"stop it with `ray stop`, or start it again with {ACCESS}=token"
@@ -115,9 +116,14 @@ def _user(number: int) -> str:
         return str(number)
 
 
-def check_token_file(path: Path = TOKEN_FILE) -> Check:
-    """Whether Ray's access token, if there is one, can be read by its owner alone."""
-    path = path.expanduser()
+def check_token_file(path: Path | None = None) -> Check:
+    """Whether Ray's access token, if there is one, can be read by its owner alone.
+
+    Of a file that ``RAY_AUTH_TOKEN_PATH`` names that is a note: it may be shared, or mounted, on purpose.
+    """
+    named = os.environ.get(TOKEN_PATH)
+    path = (path or Path(named or TOKEN_FILE)).expanduser()
+    open_to_others: Literal["note", "fail"] = "note" if named else "fail"
     try:
         facts = path.stat()
     except OSError:
@@ -125,7 +131,7 @@ def check_token_file(path: Path = TOKEN_FILE) -> Check:
     mode, owner = stat.S_IMODE(facts.st_mode), _user(facts.st_uid)
     found = f"{path} has mode {mode:04o}, owner {owner}"
     if mode & 0o077:
-        return Check("ray token", "fail", found, f"chmod 600 {path}")
-    if facts.st_uid != os.getuid():
+        return Check("ray token", open_to_others, found, f"chmod 600 {path}")
+    if not named and facts.st_uid != os.getuid():
         return Check("ray token", "fail", found, "remove it; it is another user's")
     return Check("ray token", "ok", found)
