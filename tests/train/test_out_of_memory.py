@@ -1,12 +1,15 @@
 """A step that finds no memory is taken again in smaller passes, with the same loss, or ends with what to turn."""
 
 import gc
+import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from ranks import free_port, run_ranks
 from test_loop import Recorder, small_job
 
 from runner.config.job import Job
@@ -15,8 +18,8 @@ from runner.model.adapter import causal_lm
 from runner.plan.device import limit_memory
 from runner.runs import RunFolder
 from runner.train.assembly import Run, assemble, batches_of
+from runner.train.halving import with_smaller_passes
 from runner.train.loop import begin, run_steps
-from runner.train.memory import with_smaller_passes
 from runner.train.records import rows_of
 from runner.train.state import Progress
 from runner.train.world import World
@@ -101,6 +104,26 @@ def test_a_pass_of_one_buffer_without_memory_ends_with_its_rows_and_what_to_turn
     assert first
     assert f"rows {', '.join(first)}, " in told
     assert raised.value.exit_code == 3
+
+
+@pytest.mark.slow
+def test_ranks_of_which_one_has_no_memory_go_on_together_with_the_losses_of_two_that_have(
+    tmp_path: Path, cache: Path
+) -> None:
+    script = str(Path(__file__).with_name("hungry_ranks.py"))
+    run_ranks([[sys.executable, script, str(tmp_path), str(cache), free_port()]] * 2)
+    first, second = (json.loads((tmp_path / f"rank-{rank}.json").read_text()) for rank in range(2))
+    assert set(first) == {"nothing", "a step", "a validation", "room for all"}
+    for missed, found in first.items():
+        assert found["rows"] == second[missed]["rows"] == (1 if missed == "room for all" else 2)
+        assert found["losses"] == pytest.approx(first["nothing"]["losses"], abs=1e-5), missed
+        assert found["validations"] == pytest.approx(first["nothing"]["validations"], abs=1e-5), missed
+    again = "with 2 buffers in a pass: taken again, and on from here, with 1"
+    assert second["a step"]["told"] == [f"out of memory in step {HUNGRY_FROM} {again}"]
+    assert first["a step"]["told"] == ["another worker ran out of memory with 2 buffers in a pass: on from here with 1"]
+    for rank in (first, second):
+        assert rank["a validation"]["told"] == [f"out of memory in the validation after step 4 {again}"]
+        assert rank["nothing"]["told"] == rank["room for all"]["told"] == []
 
 
 @pytest.mark.parametrize(

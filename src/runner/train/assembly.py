@@ -3,7 +3,7 @@
 What is done with it is ``loop``'s.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import nn
@@ -12,7 +12,7 @@ from runner.config.job import Job
 from runner.data import PreparedData, prepare
 from runner.model.base import check_vocabulary, load_config
 from runner.model.tokenizer import Encoder, load_encoder
-from runner.plan import Settings, check_positions, present_device, read_geometry, read_positions, settle
+from runner.plan import Geometry, Settings, check_positions, present_device, read_geometry, read_positions, settle
 from runner.runs import RunFolder
 from runner.train.batches import Batches
 from runner.train.clock import Stopwatch
@@ -55,7 +55,7 @@ def assemble(job: Job, folder: RunFolder, world: World, reporter: Reporter, *, c
     encoder, data = load_data(started, cache=cache)
     watch.lap("data_s")
     geometry = read_geometry(started)
-    settings = settle(started, geometry, present_device(), ranks=world.size)
+    settings = settled_together(started, geometry, world)
     if settings.compiled and geometry.why_not_fused is not None:
         text = f"layers are compiled and not written out: {geometry.why_not_fused}"
         reporter.record({"kind": "event", "step": 0, "name": "layers", "text": text})
@@ -67,6 +67,12 @@ def assemble(job: Job, folder: RunFolder, world: World, reporter: Reporter, *, c
     saves = Saves.begin(folder, world, keep=job.checkpoint.keep, stamp=stamp)
     saves.preflight(STATE_BYTES * optimizer.count)
     return Run(job, folder, world, reporter, encoder, data, settings, model, engine, optimizer, saves, watch)
+
+
+def settled_together(job: Job, geometry: Geometry, world: World) -> Settings:
+    """The settings of ``job`` for the device that is here, in passes of as many buffers as all ranks have room for."""
+    settings = settle(job, geometry, present_device(), ranks=world.size)
+    return replace(settings, micro_batch=world.least(settings.micro_batch))
 
 
 def begin_strategy(job: Job, model: nn.Module, settings: Settings, world: World) -> tuple[nn.Module, Strategy]:

@@ -110,7 +110,7 @@ class Batches:
     @property
     def passes(self) -> int:
         """Forward passes of a step on the rank that has the most."""
-        return _passes(self.buffers_per_step, self.ranks, self.rows)
+        return passes_over(self.buffers_per_step, self.ranks, self.rows)
 
     def of_step(self, step: int) -> StepBatch:
         """The batch of ``step``, counted from 1; every rank takes each ``ranks``-th buffer of the same list."""
@@ -142,14 +142,15 @@ def in_order(split: PackedSplit, *, rows: int, rank: int, ranks: int, device: to
     Every rank makes as many passes as the one that has the most: where the base is shared out, all must take part.
     """
     mine = range(rank, len(split), ranks)
-    for start in range(0, _passes(len(split), ranks, rows) * rows, rows):
+    for start in range(0, passes_over(len(split), ranks, rows) * rows, rows):
         chosen = list(mine[start : start + rows])
         indexes = chosen or [0]
         batch = micro_batch([split.pack(index) for index in indexes], indexes[0], device)
         yield batch if chosen else unlearned(batch)
 
 
-def _passes(buffers: int, ranks: int, rows: int) -> int:
+def passes_over(buffers: int, ranks: int, rows: int) -> int:
+    """Passes over ``buffers`` on the rank that has the most of them."""
     return -(-buffers // (ranks * rows))
 
 

@@ -10,13 +10,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from torch import Tensor
-
 from runner.config.job import Job
 from runner.runs import RunFolder
 from runner.train.assembly import Run, assemble, batches_of
-from runner.train.batches import Batches, StepBatch
-from runner.train.memory import forget_failed_pass, is_out_of_memory, with_smaller_passes
+from runner.train.batches import StepBatch
+from runner.train.halving import with_equal_passes, with_smaller_passes
+from runner.train.memory import forget_failed_pass, is_out_of_memory
 from runner.train.passes import record_passes
 from runner.train.readback import Readback
 from runner.train.records import diverged, plateau_record, rows_of, step_record, tell_environment, tell_startup
@@ -105,15 +104,14 @@ def _stepped(run: Run, progress: Progress, watchdog: Watchdog) -> tuple[Progress
         if _owes_validation(run, progress):
             return progress, "stopped"
         progress = _replanned(run, progress)
-    batches = batches_of(run)
     while progress.step < progress.horizon.end:
         watchdog.step()
         step = progress.step + 1
         rate = learning_rate(job.train, progress.horizon, step)
         stop = run.reporter.stop_requested()
-        run, batches, batch, record = _taken(run, batches, step, rate=rate, stop=stop)
+        run, taken = _taken(run, step, rate=rate, stop=stop)
         progress = replace(progress, step=step, tokens=progress.tokens + job.train.tokens_per_step)
-        pending.append(_Pending(step, rate, Readback(record), batch, batches.spent.take()))
+        pending.append(taken)
         validating = _owes_validation(run, progress)
         saving = step % job.checkpoint.every == 0 or step == progress.horizon.end
         progress, stopping = _noted(run, progress, pending, everything=validating or saving)
@@ -121,32 +119,16 @@ def _stepped(run: Run, progress: Progress, watchdog: Watchdog) -> tuple[Progress
             progress, _ = _noted(run, progress, pending, everything=True)
         if validating or saving or stopping:
             watchdog.rest()
+            run = with_equal_passes(run, step)
         if validating:
             run, progress = _validated(run, progress)
-            batches, progress = batches_of(run), _replanned(run, progress)
+            progress = _replanned(run, progress)
         cut_short = _owes_validation(run, progress)
         if saving or stopping or cut_short:
             _save(run, progress)
         if cut_short or (stopping and progress.step < progress.horizon.end):
             return progress, "stopped"
     return progress, "finished" if progress.plateau_step is None else "plateau"
-
-
-def _taken(run: Run, batches: Batches, step: int, *, rate: float, stop: bool) -> tuple[Run, Batches, StepBatch, Tensor]:
-    """One step and its record, in smaller passes where there is no memory; with what the next steps are taken."""
-    while True:
-        batch = batches.of_step(step)
-        try:
-            seed = run.job.train.seed
-            record = train_step(run.engine, run.optimizer, batch, run.world, rate=rate, seed=seed, stop=stop)
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
-            run = with_smaller_passes(run, step, f"step {step}", error, ids=rows_of(run.data.train, batch))
-        else:
-            return run, batches, batch, record
-        forget_failed_pass()
-        batches = batches_of(run)
 
 
 @dataclass(frozen=True)
@@ -158,6 +140,23 @@ class _Pending:
     record: Readback
     batch: StepBatch
     data_s: float
+
+
+def _taken(run: Run, step: int, *, rate: float, stop: bool) -> tuple[Run, _Pending]:
+    """One step, in smaller passes where there is no memory; and with what the next steps are taken."""
+    while True:
+        batches = batches_of(run)
+        batch = batches.of_step(step)
+        try:
+            seed = run.job.train.seed
+            record = train_step(run.engine, run.optimizer, batch, run.world, rate=rate, seed=seed, stop=stop)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            run = with_smaller_passes(run, step, f"step {step}", error, ids=rows_of(run.data.train, batch))
+        else:
+            return run, _Pending(step, rate, Readback(record), batch, batches.spent.take())
+        forget_failed_pass()
 
 
 def _noted(run: Run, progress: Progress, pending: list[_Pending], *, everything: bool) -> tuple[Progress, bool]:

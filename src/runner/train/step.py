@@ -5,6 +5,7 @@ When to step, to measure and to save is the loop's.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,9 @@ from torch import Tensor, nn
 from runner.data.shards import PackedSplit
 from runner.model.adapter import causal_lm
 from runner.model.fused import Documents, fused_states
-from runner.train.batches import MicroBatch, StepBatch, in_order
+from runner.train.batches import MicroBatch, StepBatch, in_order, passes_over
 from runner.train.loss import linear_cross_entropy
-from runner.train.stopping import unless_stopped
+from runner.train.stopping import make_together
 from runner.train.strategies import EngineModel, Strategy
 from runner.train.world import World
 
@@ -105,13 +106,20 @@ def validation_losses(
 ) -> Losses:
     """The losses over all of ``split``, the same on every rank; the model's mode is left as it was.
 
-    Raises ``CutShort`` on every rank, between two passes, when ``asked`` says on any that the run should stop.
+    Every rank gives the same ``rows``.  Raises ``CutShort`` on every rank, between two passes, when ``asked`` says on
+    any that the run should stop, and an error of memory on every rank where one has none.
     """
     training = model.training
     model.eval()
     batches = in_order(split, rows=rows, rank=world.rank, ranks=world.size, device=world.device)
+    passes, apart = passes_over(len(split), world.size, rows), not isinstance(model, EngineModel)
+    sums = torch.zeros(2, PARTS, dtype=torch.float64, device=world.device)
+
+    def make_one() -> None:
+        sums.add_(summed_losses(model, islice(batches, 1), world.device))
+
     try:
-        sums = summed_losses(model, unless_stopped(batches, world, asked), world.device)
+        make_together(passes, make_one, world, asked, apart=apart)
     finally:
         model.train(training)
     return losses_of(world.sum(sums).flatten().tolist())

@@ -52,6 +52,14 @@ class World:
         """On how many ranks it is so; each waits for all."""
         return int(self.sum(torch.tensor([int(here)], dtype=torch.int64, device=self.device)).item())
 
+    def least(self, number: int) -> int:
+        """The least ``number`` of all ranks; each waits for all."""
+        if self.size == 1:
+            return number
+        box = torch.tensor([number], dtype=torch.int64, device=self.device)
+        dist.all_reduce(box, op=dist.ReduceOp.MIN)
+        return int(box.item())
+
     def from_lead(self, number: int) -> int:
         """The number that rank 0 holds."""
         if self.size == 1:
