@@ -65,12 +65,14 @@ def check_seen(run: OpenRun, nodes: Sequence[dict[str, Any]]) -> None:
 
 
 def check_still_ours(run: OpenRun) -> None:
-    """``StaleAttempt`` that names the other one, if another process has taken over the run."""
-    from runner.runs.remote.claim import held_by
+    """``StaleAttempt`` that names the other one, if another process has taken over the run.
+
+    ``DoesNotFit`` where the bucket that would tell it does not answer.
+    """
     from runner.runs.remote.opening import RemoteRun
 
     if isinstance(run, RemoteRun):
-        held_by(run.claim.register.newest(), run.holder, run.store)
+        run.check_held()
 
 
 @contextmanager
@@ -93,8 +95,7 @@ def linked(run: OpenRun, *, joined: bool) -> Iterator[None]:
             if run.claim.lost:
                 stop_file.touch()
             if joined and not asked and stop_file.exists():
-                run.ask_to_stop()
-                asked = True
+                asked = run.ask_to_stop()
 
     news = News(run.store, run.folder, before=run.claim.entry.attempt)
     passing = threading.Thread(target=pass_on, name="stop", daemon=True)

@@ -15,7 +15,7 @@ from runner.runs.folder import RunFolder
 from runner.runs.lock import RunInUse
 from runner.runs.opening import JobRecord, OpenRun, Resume, names_from, open_run
 from runner.runs.remote.bringing import bring_records, set_aside
-from runner.runs.remote.claim import Claim
+from runner.runs.remote.claim import Claim, held_by
 from runner.runs.remote.faults import Refused, StorageFault
 from runner.runs.remote.layout import DRIVER_FILE, JOB_FILE, STOP_KEY, Origin, copies, lock_file, write_origin
 from runner.runs.remote.patience import patiently
@@ -48,10 +48,18 @@ class RemoteRun(OpenRun):
         super().record(state, step=step, steps=steps, reason=reason)
         self._tell()
 
-    def ask_to_stop(self) -> None:
-        """Tell workers on other machines to save and end; where the store does not answer they do not hear it."""
-        with suppress(StorageFault):
+    def ask_to_stop(self) -> bool:
+        """Tell workers on other machines to save and end; False where the store does not answer: they do not hear it."""
+        try:
             self.store.write(f"{STOP_KEY}/{self.holder}", b"")
+        except StorageFault:
+            return False
+        return True
+
+    def check_held(self) -> None:
+        """``TakenOver`` if another process has the run now; ``DoesNotFit`` if the store does not answer for long."""
+        register, kept_in = self.claim.register, str(self.folder.root)
+        held_by(patiently(register.newest, give_up_s=LAST_WORDS_S, kept_in=kept_in), self.holder, self.store)
 
     def close(self) -> None:
         """Let other processes in, here and elsewhere."""
@@ -127,8 +135,7 @@ def _opened(store: Store, root: Path, name: str, job: JobRecord) -> RemoteRun:
             if run.status == "new":
                 write_origin(folder.root, Origin(store.url, claim.entry.attempt))
                 store.write(JOB_FILE, folder.job_file.read_bytes())
-            if run.status != "finished":
-                run._tell()
+            run._tell()  # also where it is finished: that may have reached this machine alone
         except BaseException:
             opened.close()
             raise
