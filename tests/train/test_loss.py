@@ -31,6 +31,22 @@ def test_loss_and_gradients_equal_torch_cross_entropy(
         torch.testing.assert_close(gradient, reference, rtol=1e-5, atol=1e-6)
 
 
+def test_the_bias_of_a_head_is_added_and_gets_its_gradient(
+    inputs: tuple[torch.Tensor, torch.Tensor, torch.Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fused, "CHUNK_BYTES", 8 * 37 * 7)
+    hidden, head, targets = inputs
+    bias = torch.randn(37, dtype=torch.float64, requires_grad=True)
+    expected = torch.nn.functional.cross_entropy(hidden @ head.t() + bias, targets, reduction="sum") * 0.25
+    total, _ = linear_cross_entropy(hidden, head, targets, scale=0.25, bias=bias)
+    torch.testing.assert_close(total, expected)
+    parts = [hidden, head, bias]
+    wanted = torch.autograd.grad(expected, parts)
+    torch.testing.assert_close(torch.autograd.grad(total, parts), wanted)
+    alone, _ = linear_cross_entropy(hidden.detach(), head.detach(), targets, scale=0.25, bias=bias)
+    torch.testing.assert_close(torch.autograd.grad(alone, bias)[0], wanted[2])
+
+
 def test_a_frozen_head_gets_no_gradient(inputs: tuple[torch.Tensor, torch.Tensor, torch.Tensor]) -> None:
     hidden, head, targets = inputs
     frozen = head.detach()

@@ -14,7 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from runner.errors import UserError
 from runner.model.fused import transformers_layers
+from runner.model.kinds import REMEDY, refuse_terms
 
 PACKED = "runner_packed"
 
@@ -63,23 +65,27 @@ def _packed_attention(
     attention_mask: Tensor | None,
     *,
     scaling: float,
-    cu_seq_lens_q: Tensor,
-    max_length_q: int,
+    cu_seq_lens_q: Tensor | None = None,
+    max_length_q: int = 0,
     sliding_window: int | None = None,
-    **_kwargs: Any,
+    **options: Any,
 ) -> tuple[Tensor, None]:
     """Causal attention within documents; query ``(batch, heads, seq, head)``, borders over ``batch * seq``.
 
     The result is ``(batch, seq, heads, head)``.  A sliding window counts the token itself, as transformers does.
+    Raises ``UserError`` for a model that hands on no borders, or a term of attention that is not computed.
     """
+    refuse_terms(options)
+    if cu_seq_lens_q is None:
+        raise UserError("the model does not tell its attention where documents end", "model.id", REMEDY)
     from torch.nn.attention.varlen import varlen_attn
 
     assert attention_mask is None, "packed attention takes borders, not a mask"
     batch, heads, seq, width = query.shape
-    options: dict[str, Any] = {}
+    grouped: dict[str, Any] = {}
     if key.shape[1] != heads:
         if _grouped_queries_supported():
-            options["enable_gqa"] = True
+            grouped["enable_gqa"] = True
         else:
             repeats = heads // key.shape[1]
             key, value = key.repeat_interleave(repeats, dim=1), value.repeat_interleave(repeats, dim=1)
@@ -95,7 +101,7 @@ def _packed_attention(
         max_length_q,
         scale=scaling,
         window_size=window,
-        **options,
+        **grouped,
     )
     output: Tensor = attended.view(batch, seq, heads, width)
     return output, None

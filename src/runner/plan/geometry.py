@@ -12,6 +12,7 @@ from runner.config.job import Job, Model
 from runner.model.adapter import resolve_targets
 from runner.model.base import load_config, load_skeleton
 from runner.model.fused import why_not_written_for
+from runner.model.kinds import check_kind
 from runner.model.nf4 import frozen_linears
 
 SHARED_INPUT = ({"q_proj", "k_proj", "v_proj"}, {"gate_proj", "up_proj"})  # layers that read one and the same tensor
@@ -38,9 +39,13 @@ class Geometry:
 
 
 def read_geometry(job: Job) -> Geometry:
-    """The sizes of the model of ``job`` with its adapter; ``UserError`` for a target that matches no linear layer."""
+    """The sizes of the model of ``job`` with its adapter.
+
+    Raises ``UserError`` for a target that matches no linear layer, and for a kind of model that is not trained.
+    """
     config: Any = load_config(job.model)
     skeleton = load_skeleton(config, job.model.id)
+    check_kind(skeleton, job.model.id)
     linears = list(frozen_linears(skeleton))
     linear = sum(module.weight.numel() for _, module in linears)
     total = sum(parameter.numel() for parameter in skeleton.parameters())

@@ -13,7 +13,9 @@ from runner.config.job import Job
 from runner.model.adapter import add_adapter, causal_lm
 from runner.model.base import compute_dtype, load_base
 from runner.model.fused import fuse_layers, why_not_fused
+from runner.model.kinds import decoder_layers
 from runner.plan.settings import Settings
+from runner.train.agreement import check_agreement
 
 ALLOCATOR_SETTINGS = {"PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"}  # variables by which users set it
 
@@ -41,8 +43,12 @@ def _let_memory_grow() -> None:
 
 
 def build_model(job: Job, settings: Settings, device: torch.device) -> nn.Module:
-    """The base of ``job`` on ``device`` in the form ``settings`` names, with its fresh adapter (or all trainable)."""
+    """The base of ``job`` on ``device`` in the form ``settings`` names, with its fresh adapter (or all trainable).
+
+    Raises ``UserError`` when training would not compute what the base itself computes.
+    """
     base = load_base(job.model, device, residency=settings.residency, seed=job.train.seed)
+    check_agreement(base, job.model.id)
     if job.lora is None:
         model = base.requires_grad_(requires_grad=True)
     else:
@@ -78,5 +84,5 @@ def compile_layers(model: nn.Module, *, budget: float) -> None:
     torch._functorch.config.activation_memory_budget = budget
     torch._dynamo.config.cache_size_limit = max(torch._dynamo.config.cache_size_limit, 64)
     lm: Any = causal_lm(model)
-    for layer in lm.get_decoder().layers:
+    for layer in decoder_layers(lm):
         layer.compile(dynamic=False)

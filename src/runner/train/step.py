@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from runner.data.shards import PackedSplit
 from runner.model.adapter import causal_lm
 from runner.model.fused import Documents, fused_states
+from runner.model.kinds import logit_scale
 from runner.train.batches import MicroBatch, StepBatch, in_order, passes_over
 from runner.train.loss import linear_cross_entropy
 from runner.train.stopping import make_together
@@ -64,8 +65,12 @@ def token_losses(model: nn.Module, batch: MicroBatch, *, scale: float) -> tuple[
     if isinstance(model, EngineModel):
         return model.token_losses(batch, scale)
     rows = hidden_states(model, batch).index_select(0, batch.predicted)
-    head: Tensor = causal_lm(model).get_output_embeddings().weight
-    return linear_cross_entropy(rows, head, batch.targets, scale=scale)
+    lm = causal_lm(model)
+    factor = logit_scale(lm.config)
+    if factor != 1.0:
+        rows = rows * factor  # exact for powers of two, which models have
+    head: Any = lm.get_output_embeddings()
+    return linear_cross_entropy(rows, head.weight, batch.targets, scale=scale, bias=head.bias)
 
 
 def part_sums(batch: MicroBatch, losses: Tensor) -> Tensor:
@@ -83,8 +88,8 @@ def train_step(
 
     The record is float32 ``(8,)``: part sums (3), part counts (3), the gradient norm before clipping, and how
     many ranks were asked to stop.  The loss is the sum over all learned tokens of all ranks and micro-batches
-    divided by their number.  Dropout is drawn from ``(seed, step, buffer)``, so no generator's
-    state has to be saved.
+    divided by their number.  Dropout is drawn once a pass, from ``(seed, step, first buffer of the
+    pass)``, so no generator's state has to be saved; passes of another size, or on other ranks, draw other masks.
     """
     optimizer.begin_step()
     record = torch.zeros(2 * PARTS + 2, dtype=optimizer.dtype, device=world.device)

@@ -17,8 +17,8 @@ from runner.evaluation.generation.serving import STEPS_ON_DEVICE, Ending, Finish
 from runner.evaluation.generation.slots import Request, Slots
 from runner.model.adapter import causal_lm
 from runner.model.attention import padded_attention
+from runner.model.kinds import KNOWN_LAYERS, unknown_layers
 
-KNOWN_LAYERS = ("full_attention", "sliding_attention")
 REPLACEMENT = "\ufffd"  # what decoding gives for a character whose bytes are not all there
 
 
@@ -118,10 +118,9 @@ def _answering(model: nn.Module) -> Iterator[Any]:
     Each module gets its own former mode back.
     """
     lm = causal_lm(model)
-    unknown = set(getattr(lm.config, "layer_types", None) or ()) - set(KNOWN_LAYERS)
-    if unknown:
+    if unknown := unknown_layers(lm.config):
         raise UserError(
-            f"the model has layers of {', '.join(sorted(unknown))}",
+            f"the model has layers of {unknown}",
             f"model type {lm.config.model_type}",
             f"generation knows {' and '.join(KNOWN_LAYERS)}: use a model with these alone",
         )

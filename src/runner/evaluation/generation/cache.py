@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from runner.model.kinds import refuse_terms
+
 ATTENTION = "runner_slots"
 
 
@@ -141,8 +143,9 @@ def _slot_attention(
     scaling: float,
     slot_pass: Pass,
     sliding_window: int | None = None,
-    **_kwargs: Any,
+    **options: Any,
 ) -> tuple[Tensor, None]:
     """Attention of one pass; query ``(rows, heads, new, head)``, the result ``(rows, new, heads, head)``."""
+    refuse_terms(options)
     attended = slot_pass.attend(query, key, value, scaling, sliding_window)
     return attended.transpose(1, 2).contiguous(), None

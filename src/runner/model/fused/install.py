@@ -16,6 +16,7 @@ from runner.model.fused.elementwise import Activation, HeadNorms, Norm
 from runner.model.fused.layer import FusedLayer, Kept, LayerParts, Rotation
 from runner.model.fused.linear import JoinedLinear, Member
 from runner.model.fused.replay import Replays, layer_states
+from runner.model.kinds import decoder_layers
 from runner.model.nf4 import is_packed
 
 MODEL_TYPES = ("starcoder2", "llama", "mistral", "qwen2", "qwen3")
@@ -39,7 +40,7 @@ def why_not_written_for(config: Any) -> str | None:
 
 
 def _why_not_adapters(lm: Any) -> str | None:
-    for layer in lm.get_decoder().layers:
+    for layer in decoder_layers(lm):
         for name, module in layer.named_modules():
             if hasattr(module, "lora_dropout") and any(isinstance(m, nn.Dropout) for m in module.lora_dropout.values()):
                 return "lora.dropout is not 0"
@@ -61,7 +62,7 @@ def fuse_layers(model: nn.Module, *, kept: Sequence[Kept], replayed: bool = Fals
     """
     lm: Any = causal_lm(model)
     anchor = next(parameter for parameter in model.parameters() if parameter.requires_grad)
-    for layer, keeps in zip(lm.get_decoder().layers, kept, strict=True):
+    for layer, keeps in zip(decoder_layers(lm), kept, strict=True):
         layer.forward = _Forward(_parts_of(layer, lm.config, keeps), anchor)
     if replayed:
         setattr(lm, REPLAYS, Replays(lm))
@@ -70,7 +71,7 @@ def fuse_layers(model: nn.Module, *, kept: Sequence[Kept], replayed: bool = Fals
 def fused_states(model: nn.Module, ids: Tensor, positions: Tensor, documents: Documents) -> Tensor | None:
     """The last hidden states ``(batch, length, hidden)`` by written-out layers; None where they are transformers'."""
     lm: Any = causal_lm(model)
-    first = vars(lm.get_decoder().layers[0]).get("forward")
+    first = vars(decoder_layers(lm)[0]).get("forward")
     if not isinstance(first, _Forward):
         return None
     replays: Replays | None = getattr(lm, REPLAYS, None)
