@@ -49,7 +49,7 @@ class RemoteRun(OpenRun):
         self._tell()
 
     def ask_to_stop(self) -> bool:
-        """Tell workers on other machines to save and end; False where the store does not answer: they do not hear it."""
+        """Tell workers on other machines to save and end; False where the store does not answer, and they do not hear."""
         try:
             self.store.write(f"{STOP_KEY}/{self.holder}", b"")
         except StorageFault:
