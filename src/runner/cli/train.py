@@ -72,11 +72,11 @@ def train(
             data_to_train_on(settings)
         else:
             check_for_elsewhere(settings)
-    from runner.cli.watching import Watching
-    from runner.distributed import launch
+        from runner.cli.watching import Watching
+        from runner.distributed import launch
 
-    follow = Watching(settings).follow
-    outcome = launch(settings, profile, resume=resume, follow=follow, launched_at=launched_at, cache=CACHE)
+        follow = Watching(settings).follow
+        outcome = launch(settings, profile, resume=resume, follow=follow, launched_at=launched_at, cache=CACHE)
     if outcome.finished_before:
         typer.echo(f"{outcome.folder.name} had ended before; --resume never trains it anew, as {outcome.folder.name}-2")
     typer.echo("")

@@ -15,7 +15,7 @@ from runner.errors import Interrupted, Stopped
 
 @contextmanager
 def sigterm_stops() -> Iterator[None]:
-    """Within the block, in which nothing has been trained yet, SIGTERM raises ``Stopped``."""
+    """Within the block SIGTERM raises ``Stopped``, as long as nothing is trained: then ``StopSignals`` takes it."""
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         raise Stopped("stopped before the first step", "nothing had been trained", "run it again")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import cast
 from uuid import uuid4
 
-from runner.errors import RunnerError, UserError
+from runner.errors import UserError
 from runner.runs.durable import JSON
 from runner.runs.folder import RunFolder
 from runner.runs.lock import RunInUse
@@ -49,7 +49,7 @@ class RemoteRun(OpenRun):
         self._tell()
 
     def ask_to_stop(self) -> bool:
-        """Tell workers on other machines to save and end; False where the store does not answer, and they do not hear."""
+        """Tell workers on other machines to save and end; False where the store does not answer."""
         try:
             self.store.write(f"{STOP_KEY}/{self.holder}", b"")
         except StorageFault:
@@ -90,7 +90,7 @@ def check_storage(url: str) -> None:
         store.read(key)
         store.keys(".checks")
     finally:
-        with suppress(RunnerError):
+        with suppress(StorageFault):
             store.delete([key])
     if not exclusive:
         raise Refused(
