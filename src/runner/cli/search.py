@@ -78,7 +78,7 @@ def search(
             data_to_train_on(space.job)
         else:
             check_for_elsewhere(space.job)
-    _run(space, profile, resume=resume, retry=retry)
+        _run(space, profile, resume=resume, retry=retry)
 
 
 def _named_space(file: Path | None, overrides: list[str], options: "dict[str, str | int | float]") -> "Space":
