@@ -36,6 +36,7 @@ RUN_NAMES = (
 class Bytes:
     """An encoder of one token a byte."""
 
+    bos_ids: tuple[int, ...] = ()
     eos_id, pad_id, vocabulary, fingerprint = 0, 4, 272, "bytes"
 
     def encode(self, texts: Any) -> list[list[int]]:

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 class ByteEncoder:
     """One token a byte, ids from 16 on; ``encoded`` counts the texts that were asked for."""
 
+    bos_ids: tuple[int, ...] = ()
     eos_id = 0
     pad_id = 4
     vocabulary = 272

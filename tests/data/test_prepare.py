@@ -227,6 +227,36 @@ def test_plain_text_is_learned_whole(tmp_path: Path) -> None:
     assert prepared.train.answer_tokens == prepared.train.tokens - prepared.train.documents
 
 
+@pytest.mark.parametrize("bos_ids", [(2,), (2, 3)])
+def test_what_the_tokenizer_puts_first_begins_every_document_and_is_not_learned(
+    tmp_path: Path, bos_ids: tuple[int, ...]
+) -> None:
+    encoder, plain = ByteEncoder(), ByteEncoder()
+    encoder.bos_ids = bos_ids
+    path = write_jsonl(tmp_path / "rows.jsonl", [reasoning_row(number) for number in range(30)])
+    without = prepare(data_of(path), plain, cache=tmp_path / "plain").train
+    split = prepare(data_of(path), encoder, cache=tmp_path / "cache").train
+    for number in range(split.documents):
+        document, other = split.document(number), without.document(number)
+        assert document.ids.tolist() == [*bos_ids, *other.ids.tolist()]
+        assert document.prompt_length == len(bos_ids) + other.prompt_length
+        assert document.think_length == other.think_length
+    assert split.answer_tokens == without.answer_tokens
+
+
+def test_plain_text_is_learned_whole_behind_what_the_tokenizer_puts_first(tmp_path: Path) -> None:
+    encoder = ByteEncoder()
+    encoder.bos_ids = (2,)
+    path = write_jsonl(tmp_path / "rows.jsonl", [{"text": f"# add\nx = 1 + {number}\n"} for number in range(30)])
+    data = data_of(path, format="columns", columns=Columns(prompt=None, response="text"))
+    split = prepare(data, encoder, cache=tmp_path / "cache").train
+    pack = split.pack(0)
+    first = pack.lengths[0]
+    assert pack.ids[:2].tolist() == [2, ord("#") + 16]
+    assert pack.parts[:first].tolist() == [0] + [2] * (first - 1)
+    assert split.answer_tokens == split.tokens - split.documents
+
+
 def test_built_in_questions_and_programs_are_prepared(tmp_path: Path) -> None:
     encoder = ByteEncoder()
     questions = prepare(

@@ -14,6 +14,7 @@ from runner.data.prepare import prepare
 class BytePairEncoder:
     """A BPE of 400 tokens with two special ones, which it never reads out of text."""
 
+    bos_ids: tuple[int, ...] = ()
     eos_id, pad_id, vocabulary, fingerprint = 0, 1, 400, "bpe"
 
     def __init__(self) -> None:

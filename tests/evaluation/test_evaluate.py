@@ -35,6 +35,7 @@ ABOUT = About("demo", "builtin:tiny-starcoder2", "final", "the CPU (2 cores)", "
 class Letters:
     """A tokenizer of single characters."""
 
+    bos_ids: tuple[int, ...] = ()
     eos_id = 0
     pad_id = 1
 

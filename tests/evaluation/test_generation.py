@@ -13,7 +13,7 @@ from conftest import tiny_llama, tiny_mistral, tiny_qwen2, tiny_qwen3, tiny_star
 from greedy import greedy
 from runner.config.job import Lora
 from runner.errors import UserError
-from runner.evaluation.generation import Sampling, complete, serving, slots, stream
+from runner.evaluation.generation import Sampling, complete, prompt_ids, serving, slots, stream
 from runner.evaluation.generation.bench import compare_generation
 from runner.model.adapter import add_adapter, causal_lm
 from runner.model.attention import padded_attention
@@ -31,6 +31,7 @@ class Numbers:
 
     def __init__(self, eos_id: int = NEVER) -> None:
         self.eos_id, self.pad_id = eos_id, 0
+        self.bos_ids: tuple[int, ...] = ()
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         return [[int(word) for word in text.split()] for text in texts]
@@ -296,6 +297,20 @@ def test_holes_are_filled_from_the_end() -> None:
     assert slots._closed_up([0, 1, 2]) == ([0, 1, 2], [])
     assert slots._closed_up([]) == ([], [])
     assert slots._closed_up([1, 4, 6]) == ([4, 1, 6], [(4, 0), (6, 2)])
+
+
+def test_a_prompt_begins_with_what_the_tokenizer_puts_first(starcoder2: nn.Module) -> None:
+    encoder = Numbers()
+    encoder.bos_ids = (7,)
+    answers = complete(starcoder2, encoder, PROMPTS, sampling=GREEDY, max_new_tokens=NEW)
+    written = complete(
+        starcoder2, Numbers(), [f"7 {prompt}" for prompt in PROMPTS], sampling=GREEDY, max_new_tokens=NEW
+    )
+    assert answers == written
+    assert answers != complete(starcoder2, Numbers(), PROMPTS, sampling=GREEDY, max_new_tokens=NEW)
+    assert prompt_ids(encoder, ["3 4"]) == [(7, *Numbers().encode(["3 4"])[0])]
+    with pytest.raises(UserError, match="prompt 0 has no tokens"):
+        complete(starcoder2, encoder, [""], sampling=GREEDY, max_new_tokens=NEW)
 
 
 def test_the_benchmark_counts_tokens_up_to_each_end(starcoder2: Any) -> None:

@@ -8,6 +8,7 @@ from runner.evaluation.generation.answers import _pieces
 class Bytes:
     """A tokenizer of single bytes."""
 
+    bos_ids: tuple[int, ...] = ()
     eos_id, pad_id = 256, 257
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:

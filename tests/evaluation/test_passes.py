@@ -30,6 +30,7 @@ def answering(monkeypatch: pytest.MonkeyPatch, answers: Sequence[str]) -> None:
 class Written:
     """A tokenizer of which only decoding is asked; no tag stands in what it gives."""
 
+    bos_ids: tuple[int, ...] = ()
     eos_id = pad_id = 0
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:

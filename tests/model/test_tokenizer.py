@@ -1,6 +1,8 @@
 """Tokenizers as models bring them: which are refused, and which token pads."""
 
+import hashlib
 import json
+import pickle
 import shutil
 from pathlib import Path
 from typing import Any
@@ -62,6 +64,52 @@ def test_padding_is_its_own_token_where_there_is_one(
     encoder = load_encoder(model)
     assert (encoder.eos_id, encoder.pad_id) == (EOS, padding)
     assert len(encoder.encode(["<fim_pad>"])[0]) > 1  # in a text it is text
+
+
+def with_bos(folder: Path, *tokens: str) -> Model:
+    """A copy of the embedded model whose tokenizer puts ``tokens`` before a text and ``<fim_suffix>`` behind it."""
+    model = edited(folder, "tokenizer_config.json")
+    file = folder / "tokenizer.json"
+    values = json.loads(file.read_text())
+    ids = {token["content"]: token["id"] for token in values["added_tokens"]}
+    special = [{"SpecialToken": {"id": token, "type_id": 0}} for token in (*tokens, "<fim_suffix>")]
+    text = {"Sequence": {"id": "A", "type_id": 0}}
+    values["post_processor"] = {
+        "type": "TemplateProcessing",
+        "single": [*special[:-1], text, special[-1]],
+        "pair": [*special[:-1], text, {"Sequence": {"id": "B", "type_id": 1}}, special[-1]],
+        "special_tokens": {
+            token: {"id": token, "ids": [ids[token]], "tokens": [token]} for token in (*tokens, "<fim_suffix>")
+        },
+    }
+    file.write_text(json.dumps(values))
+    return model
+
+
+@pytest.mark.parametrize("tokens", [("<fim_prefix>",), ("<fim_middle>", "<fim_prefix>"), ()])
+def test_what_a_tokenizer_puts_before_a_text_is_what_transformers_puts_there(
+    tmp_path: Path, tokens: tuple[str, ...]
+) -> None:
+    encoder = load_encoder(with_bos(tmp_path, *tokens))
+    backend = encoder.tokenizer.backend_tokenizer
+    assert encoder.bos_ids == tuple(backend.token_to_id(token) for token in tokens)
+    for text in ("x = 1", "<fim_prefix>", ""):
+        (ids,) = encoder.encode([text])
+        assert encoder.tokenizer(text).input_ids == [*encoder.bos_ids, *ids, backend.token_to_id("<fim_suffix>")]
+    assert pickle.loads(pickle.dumps(encoder)).bos_ids == encoder.bos_ids
+
+
+def test_data_are_made_again_only_where_something_comes_first(tmp_path: Path) -> None:
+    for number, tokens in enumerate([("<fim_prefix>",), ()]):
+        encoder = load_encoder(with_bos(tmp_path / str(number), *tokens))
+        backend = encoder.tokenizer.backend_tokenizer.to_str()
+        before = hashlib.sha256(f"{backend}|{encoder.eos_id}|{encoder.pad_id}".encode()).hexdigest()[:16]
+        assert (encoder.fingerprint == before) == (not tokens)
+
+
+def test_before_a_document_of_the_embedded_model_stands_nothing() -> None:
+    encoder = load_encoder(Model())
+    assert encoder.bos_ids == ()
 
 
 @pytest.mark.parametrize("rows", [1279, 1280, 1281])

@@ -1,7 +1,7 @@
 """What a run's model can be asked: questions of its data, problems that leave room, answers at once by memory."""
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from runner.data.template import prompt_text
 from runner.errors import UserError
 from runner.evaluation.generation import cache_bytes
 from runner.model.adapter import causal_lm
+from runner.model.tokenizer import Encoder
 from runner.plan import present_device, read_positions
 from runner.runs import RunFolder
 from runner.train import asking
@@ -45,6 +46,14 @@ def test_statements_with_examples_make_a_weak_suite_of_data_without_hidden_tests
     assert suite.weak
     assert len(suite.problems) == 3
     assert all("Print the sum" in problem.statement for problem in suite.problems)
+
+
+def test_statements_are_found_behind_what_the_tokenizer_puts_first(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Encoder, "bos_ids", (1,))
+    job = statements(tmp_path / "rows.jsonl", examples="Examples\n\nInput\n\n{0} 2\n\nOutput\n\n{1}\n")
+    assert len(held_out_suite(job, 3, cache=cache).problems) == 3
 
 
 def test_statements_without_examples_are_refused_with_what_to_do(tmp_path: Path, cache: Path) -> None:
@@ -96,6 +105,14 @@ def test_problems_without_room_for_an_answer_are_left_out_and_counted(subject: I
     assert tokens[0] + room + 1 <= longest < positions
     with pytest.raises(UserError, match=f"no problem leaves room for an answer of {positions:,} tokens"):
         fitting(mixed, subject, positions)
+
+
+def test_what_the_tokenizer_puts_first_takes_its_room(subject: InferenceModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    suite = held_out_suite(small_job(), 5, cache=Path())
+    _, longest = fitting(suite, subject, 64)
+    monkeypatch.setattr(Encoder, "bos_ids", (1, 2))
+    encoder = Encoder(**{field.name: getattr(subject.encoder, field.name) for field in fields(Encoder)})
+    assert fitting(suite, replace(subject, encoder=encoder), 64) == (suite, longest + 2)
 
 
 def test_the_cache_takes_what_a_model_keeps_of_its_tokens() -> None:

@@ -77,9 +77,9 @@ class Answerer:
 
     def answer(self, prompt: str) -> Generator[str]:
         """The answer in pieces, as long as there are positions; ``UserError`` where the prompt leaves none."""
-        from runner.evaluation.generation import stream
+        from runner.evaluation.generation import prompt_ids, stream
 
-        length = len(self.encoder.encode([prompt])[0])
+        length = len(prompt_ids(self.encoder, [prompt])[0])
         room = self.positions - length if self.positions else self.limit
         if room < 1:
             raise UserError(

@@ -120,6 +120,7 @@ class RowReader:
         ids = self._encoder.encode(texts) if texts else []
         for place, (row, sample) in enumerate(waiting):
             prompt, think, rest = ids[3 * place : 3 * place + 3]
+            prompt = [*self._encoder.bos_ids, *prompt]
             joined = [*prompt, *think, *rest, self._encoder.eos_id]
             if len(joined) > self._max_length:
                 yield Encoded(row, None, len(joined), OVER_LENGTH)

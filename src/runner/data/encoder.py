@@ -14,6 +14,11 @@ class TextEncoder(Protocol):
     """
 
     @property
+    def bos_ids(self) -> tuple[int, ...]:
+        """What stands before every document, never learned; mostly one id or none."""
+        ...
+
+    @property
     def eos_id(self) -> int: ...
 
     @property

@@ -20,7 +20,10 @@ NOT_LEARNED, THINK, ANSWER = 0, 1, 2
 
 @dataclass(frozen=True)
 class Document:
-    """One row as tokens: prompt, thinking, rest and EOS joined; the lengths are of the first two parts."""
+    """One row as tokens: prompt (with what the tokenizer puts before it), thinking, rest and EOS joined.
+
+    The lengths are of the first two parts.
+    """
 
     question_id: str
     ids: NDArray[np.int64]

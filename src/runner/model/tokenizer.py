@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import takewhile
 from typing import Any
 
 from runner.config.job import Model
@@ -34,7 +35,15 @@ class Encoder:
     def fingerprint(self) -> str:
         """Sixteen hex digits that change when the text-to-ids mapping changes."""
         backend: str = self.tokenizer.backend_tokenizer.to_str()
-        return hashlib.sha256(f"{backend}|{self.eos_id}|{self.pad_id}".encode()).hexdigest()[:16]
+        first = f"|{self.bos_ids}" if self.bos_ids else ""
+        return hashlib.sha256(f"{backend}|{self.eos_id}|{self.pad_id}{first}".encode()).hexdigest()[:16]
+
+    @cached_property
+    def bos_ids(self) -> tuple[int, ...]:
+        """What the tokenizer itself puts before a text, as the model learned it: mostly one id or none."""
+        encoding = self.tokenizer.backend_tokenizer.encode("a")
+        marked = zip(encoding.ids, encoding.special_tokens_mask, strict=True)
+        return tuple(token for token, _ in takewhile(lambda pair: pair[1], marked))
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """The ids of each text, with no special token added."""

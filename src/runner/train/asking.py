@@ -10,7 +10,7 @@ from runner.config.job import Job
 from runner.data.questions import rows
 from runner.data.template import prompt_text, statement_in
 from runner.errors import UserError
-from runner.evaluation.generation import cache_bytes
+from runner.evaluation.generation import cache_bytes, prompt_ids
 from runner.evaluation.problems import Suite
 from runner.evaluation.suites import built_in_suite, statement_suite
 from runner.model.adapter import causal_lm
@@ -36,7 +36,8 @@ def held_out_suite(job: Job, limit: int, *, cache: Path) -> Suite:
     found: list[tuple[str, str, str]] = []
     for number in range(data.validation.documents):
         document = data.validation.document(number)
-        statement = statement_in(encoder.decode(document.ids[: document.prompt_length].tolist()))
+        prompt = document.ids[len(encoder.bos_ids) : document.prompt_length]
+        statement = statement_in(encoder.decode(prompt.tolist()))
         if statement is not None:
             found.append((document.question_id, statement, ""))
     if not found:
@@ -61,7 +62,7 @@ def fitting(suite: Suite, subject: InferenceModel, max_new_tokens: int) -> tuple
     """
     positions = read_positions(subject.job.model)
     prompts = [[prompt_text(p.statement), p.native.text if p.native else ""] for p in suite.problems]
-    lengths = [max(map(len, subject.encoder.encode(pair))) for pair in prompts]
+    lengths = [max(map(len, prompt_ids(subject.encoder, pair))) for pair in prompts]
     kept = [place for place, length in enumerate(lengths) if not positions or length + max_new_tokens <= positions]
     if not kept:
         raise UserError(

@@ -26,6 +26,9 @@ class AnswerEncoder(Protocol):
     """The tokenizer as generation needs it; ``runner.model.tokenizer.Encoder`` is one."""
 
     @property
+    def bos_ids(self) -> tuple[int, ...]: ...
+
+    @property
     def eos_id(self) -> int: ...
 
     @property
@@ -64,7 +67,7 @@ def complete(
     ``between`` is called whenever it is looked which answers have ended: what it raises ends all of them.
     Raises ``UserError`` for an empty prompt, for a cap below 1, and for layers that are not attention.
     """
-    ids = _encoded(encoder, prompts, max_new_tokens)
+    ids = _checked(encoder, prompts, max_new_tokens)
     requests = [Request(prompt, sample, row) for prompt, row in enumerate(ids) for sample in range(sampling.samples)]
     answers: list[dict[int, Completion]] = [{} for _ in prompts]
     if requests:
@@ -89,19 +92,24 @@ def stream(
 
     Until the iterator ends or is closed the model stays as generation needs it.  Raises as ``complete`` does.
     """
-    (ids,) = _encoded(encoder, [prompt], max_new_tokens)
+    (ids,) = _checked(encoder, [prompt], max_new_tokens)
     with _answering(model) as lm:
         slots = Slots(lm, sampling, 1, _capacity([ids], max_new_tokens))
         tokens = tokens_of(slots, Request(0, 0, ids), Ending(encoder.eos_id, max_new_tokens))
         yield from _pieces(encoder, tokens)
 
 
-def _encoded(encoder: AnswerEncoder, prompts: Sequence[str], max_new_tokens: int) -> list[tuple[int, ...]]:
+def prompt_ids(encoder: AnswerEncoder, prompts: Sequence[str]) -> list[tuple[int, ...]]:
+    """The ids of each prompt after what the tokenizer puts before a text, as documents are trained on."""
+    return [(*encoder.bos_ids, *row) for row in encoder.encode(prompts)]
+
+
+def _checked(encoder: AnswerEncoder, prompts: Sequence[str], max_new_tokens: int) -> list[tuple[int, ...]]:
     if max_new_tokens < 1:
         raise UserError(f"max_new_tokens is {max_new_tokens}", "generation", "it must be at least 1")
-    ids = [tuple(row) for row in encoder.encode(prompts)]
+    ids = prompt_ids(encoder, prompts)
     for number, row in enumerate(ids):
-        if not row:
+        if len(row) == len(encoder.bos_ids):
             raise UserError(f"prompt {number} has no tokens", "generation", "ask something")
     return ids
 

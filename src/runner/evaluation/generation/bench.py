@@ -16,7 +16,7 @@ from torch import nn
 from runner.config.job import Lora, Model
 from runner.data.questions import question_of, rows
 from runner.data.template import prompt_text
-from runner.evaluation.generation.answers import AnswerEncoder, complete
+from runner.evaluation.generation.answers import AnswerEncoder, complete, prompt_ids
 from runner.evaluation.generation.sampling import Sampling
 from runner.model.adapter import add_adapter, causal_lm
 from runner.model.attention import padded_attention
@@ -109,7 +109,7 @@ def _by_transformers(
     model: nn.Module, encoder: AnswerEncoder, prompts: Sequence[str], max_new_tokens: int, batch: int
 ) -> Ids:
     """The ids of transformers' greedy answers, in order, without end-of-sequence."""
-    ids = encoder.encode(prompts)
+    ids = prompt_ids(encoder, prompts)
     order = sorted(range(len(ids)), key=lambda number: len(ids[number]))
     answers: list[tuple[int, ...]] = [()] * len(ids)
     with padded_attention(causal_lm(model)), torch.no_grad():
@@ -121,11 +121,13 @@ def _by_transformers(
     return answers
 
 
-def _one_batch(model: Any, encoder: AnswerEncoder, ids: Sequence[list[int]], max_new_tokens: int) -> list[list[int]]:
+def _one_batch(
+    model: Any, encoder: AnswerEncoder, ids: Sequence[tuple[int, ...]], max_new_tokens: int
+) -> list[list[int]]:
     lm = causal_lm(model)
     longest = max(map(len, ids))
     device = next(model.parameters()).device
-    tokens = torch.tensor([[encoder.pad_id] * (longest - len(row)) + row for row in ids], device=device)
+    tokens = torch.tensor([[encoder.pad_id] * (longest - len(row)) + list(row) for row in ids], device=device)
     mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in ids], device=device)
     lm.eval()
     made = lm.generate(
