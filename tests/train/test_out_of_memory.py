@@ -3,8 +3,9 @@
 import gc
 import json
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,13 +16,16 @@ from test_loop import Recorder, small_job
 from runner.config.job import Job
 from runner.errors import DoesNotFit
 from runner.model.adapter import causal_lm
+from runner.plan import Settings
 from runner.plan.device import limit_memory
 from runner.runs import RunFolder
-from runner.train.assembly import Run, assemble, batches_of
+from runner.train import assembly
+from runner.train.assembly import Run, assemble, batches_of, settled_together
 from runner.train.halving import with_smaller_passes
 from runner.train.loop import begin, run_steps
+from runner.train.loop import train as train_job
 from runner.train.records import rows_of
-from runner.train.state import Progress
+from runner.train.state import Passes, Progress, read_passes
 from runner.train.world import World
 
 HUNGRY_FROM = 3
@@ -124,6 +128,61 @@ def test_ranks_of_which_one_has_no_memory_go_on_together_with_the_losses_of_two_
     for rank in (first, second):
         assert rank["a validation"]["told"] == [f"out of memory in the validation after step 4 {again}"]
         assert rank["nothing"]["told"] == rank["room for all"]["told"] == []
+
+
+def test_a_run_that_is_gone_on_with_takes_the_passes_that_it_came_to(tmp_path: Path, cache: Path) -> None:
+    """Memory is back when it goes on; with larger passes the sums would be others."""
+    train = {"tokens_per_step": 1024, "steps": 8, "learning_rate": 5e-3}
+    hungry_job = small_job(train=train, checkpoint__every=5, data__max_length=256, validation__every=8)
+    for root, stop_before in (("whole", None), ("stopped", 7)):
+        run, recorder = begun(hungry_job, tmp_path / root, cache, CPU)
+        recorder.stop_before = stop_before
+        make_hungry(run, recorder, most=1)
+        trained(run)
+        assert len(told(recorder)) == 2
+    last = sorted((tmp_path / "stopped" / "checkpoints").iterdir())[-1]
+    assert read_passes(last) == Passes("cpu", 1, 1)
+    expected = weights_after(tmp_path / "whole" / "checkpoints" / "step-000008")
+    resumed = Recorder()
+    train_job(hungry_job, RunFolder(tmp_path / "stopped"), World(device=CPU), resumed, cache=cache)
+    assert list(resumed.losses())[-1] == 8
+    assert not told(resumed)
+    assert weights_after(tmp_path / "stopped" / "checkpoints" / "step-000008") == expected
+
+
+def weights_after(checkpoint: Path) -> bytes:
+    return (checkpoint / "adapter_model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("passes", "most", "expected"),
+    [
+        (None, 4, 4),
+        (Passes("cpu", 1, 2), 4, 2),
+        (Passes("cpu", 1, 4), 2, 4),
+        (Passes("cpu", 1, 8), 2, 2),  # no longer fits
+        (Passes("cpu", 2, 2), 4, 4),
+        (Passes("cuda", 1, 2), 4, 4),
+    ],
+)
+def test_passes_are_those_before_the_checkpoint_where_they_fit_and_ranks_are_as_many(
+    passes: Passes | None, most: int, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = {"step": 5} if passes is None else {"step": 5, "passes": asdict(passes)}
+    (tmp_path / "state.json").write_text(json.dumps(state))
+    saves: Any = SimpleNamespace(newest=lambda: (5, ()), path=lambda _: tmp_path)
+
+    def settled(job: Job, *_: object, ranks: int) -> Settings:
+        assert ranks == 1
+        if job.train.micro_batch == 8:
+            raise DoesNotFit("no room")
+        rows = most if job.train.micro_batch == "auto" else job.train.micro_batch
+        return Settings("dequantized", rows, "none", compiled=False, activation_budget=1.0)
+
+    monkeypatch.setattr(assembly, "settle", settled)
+    job = small_job(train={"tokens_per_step": 4096, "steps": 4})
+    anything: Any = None
+    assert settled_together(job, anything, World(device=CPU), saves).micro_batch == expected
 
 
 @pytest.mark.parametrize(

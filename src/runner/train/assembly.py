@@ -3,6 +3,7 @@
 What is done with it is ``loop``'s.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from torch import nn
 
 from runner.config.job import Job
 from runner.data import PreparedData, prepare
+from runner.errors import DoesNotFit
 from runner.model.base import check_vocabulary, load_config
 from runner.model.tokenizer import Encoder, load_encoder
 from runner.plan import Geometry, Settings, check_positions, present_device, read_geometry, read_positions, settle
@@ -21,6 +23,7 @@ from runner.train.optimizer import FlatAdamW
 from runner.train.reporter import Reporter
 from runner.train.saving import Saves
 from runner.train.setup import build_model, choose_kernels
+from runner.train.state import read_passes
 from runner.train.step import token_losses
 from runner.train.strategies import Strategy, loading, start_zero
 from runner.train.weights import FlatWeights
@@ -54,8 +57,10 @@ def assemble(job: Job, folder: RunFolder, world: World, reporter: Reporter, *, c
     started = pinned(job, folder, world, reporter)
     encoder, data = load_data(started, cache=cache)
     watch.lap("data_s")
+    stamp = stamp_of(job, started.model, data.fingerprint)
+    saves = Saves.begin(folder, world, keep=job.checkpoint.keep, stamp=stamp)
     geometry = read_geometry(started)
-    settings = settled_together(started, geometry, world)
+    settings = settled_together(started, geometry, world, saves)
     if settings.compiled and geometry.why_not_fused is not None:
         text = f"layers are compiled and not written out: {geometry.why_not_fused}"
         reporter.record({"kind": "event", "step": 0, "name": "layers", "text": text})
@@ -63,16 +68,33 @@ def assemble(job: Job, folder: RunFolder, world: World, reporter: Reporter, *, c
         model = build_model(started, settings, world.device)
     engine, optimizer = begin_strategy(job, model, settings, world)
     watch.lap("model_s")
-    stamp = stamp_of(job, started.model, data.fingerprint)
-    saves = Saves.begin(folder, world, keep=job.checkpoint.keep, stamp=stamp)
     saves.preflight(STATE_BYTES * optimizer.count)
     return Run(job, folder, world, reporter, encoder, data, settings, model, engine, optimizer, saves, watch)
 
 
-def settled_together(job: Job, geometry: Geometry, world: World) -> Settings:
-    """The settings of ``job`` for the device that is here, in passes of as many buffers as all ranks have room for."""
-    settings = settle(job, geometry, present_device(), ranks=world.size)
-    return replace(settings, micro_batch=world.least(settings.micro_batch))
+def settled_together(job: Job, geometry: Geometry, world: World, saves: Saves) -> Settings:
+    """The settings of ``job`` for the device that is here, in passes of as many buffers as all ranks have room for.
+
+    A run that goes on takes as many as before its checkpoint where there is room, so that its sums stay the same to the
+    bit whatever memory is free now.
+    """
+    device = present_device()
+    settings = settle(job, geometry, device, ranks=world.size)
+    before = world.from_lead(_buffers_before(saves, world)) or settings.micro_batch
+    if before > settings.micro_batch:
+        as_before = job.model_copy(update={"train": job.train.model_copy(update={"micro_batch": before})})
+        with suppress(DoesNotFit):
+            settings = settle(as_before, geometry, device, ranks=world.size)
+    return replace(settings, micro_batch=world.least(min(before, settings.micro_batch)))
+
+
+def _buffers_before(saves: Saves, world: World) -> int:
+    """Buffers in a pass before the checkpoint that is gone on from; 0 for none, or of other ranks or devices."""
+    step, _ = saves.newest()
+    passes = read_passes(saves.path(step)) if step >= 0 else None
+    if passes is None or (passes.device, passes.ranks) != (world.device.type, world.size):
+        return 0
+    return passes.micro_batch
 
 
 def begin_strategy(job: Job, model: nn.Module, settings: Settings, world: World) -> tuple[nn.Module, Strategy]:

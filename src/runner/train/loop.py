@@ -22,7 +22,7 @@ from runner.train.records import diverged, plateau_record, rows_of, step_record,
 from runner.train.reporter import Reporter
 from runner.train.result import Ending, Result
 from runner.train.schedule import Measured, has_plateaued, learning_rate, shortened, warmup_steps
-from runner.train.state import Progress, read_state, write_state, write_weights
+from runner.train.state import Passes, Progress, read_state, write_state, write_weights
 from runner.train.step import Losses, losses_of, train_step, validation_losses
 from runner.train.stopping import CutShort
 from runner.train.watchdog import Watchdog, last_hang
@@ -232,9 +232,10 @@ def _replanned(run: Run, progress: Progress) -> Progress:
 def _save(run: Run, progress: Progress) -> None:
     """Make a durable checkpoint of everything; only rank 0 writes."""
     whole = run.optimizer.whole_state()
+    passes = Passes(run.world.device.type, run.world.size, run.settings.micro_batch)
     with run.saves.checkpoint(progress.step) as directory:
         if directory is not None:
-            write_state(directory, progress, run.model, whole, run.job.model.id)
+            write_state(directory, replace(progress, passes=passes), run.model, whole, run.job.model.id)
     best = progress.best.loss if progress.best else None
     run.reporter.saved(progress.step, run.saves.path(progress.step), best)
     run.watch.lap("checkpoint_s")

@@ -13,6 +13,7 @@ from runner.errors import UserError
 from runner.runs import (
     Attempt,
     CheckpointStore,
+    FoundCheckpoint,
     Manifest,
     RunFolder,
     package_versions,
@@ -29,6 +30,7 @@ class _Lead:
 
     attempt: Attempt
     store: CheckpointStore
+    found: FoundCheckpoint  # when the attempt began
 
 
 @dataclass(frozen=True)
@@ -48,13 +50,13 @@ class Saves:
         for name in ("best", "final"):
             recover_folder(folder.root / name)
         store = CheckpointStore(folder.checkpoints, keep=keep, stamp=stamp, attempt=attempt)
-        return cls(folder, stamp, _Lead(attempt, store))
+        return cls(folder, stamp, _Lead(attempt, store, store.newest_valid(remove_leftovers=True)))
 
     def newest(self) -> tuple[int, tuple[str, ...]]:
-        """The step of the newest valid checkpoint (-1: none), and a line for each folder passed over."""
+        """The step of the newest checkpoint that is valid at the start (-1: none), and a line for each passed over."""
         if self.lead is None:
             return -1, ()
-        found = self.lead.store.newest_valid(remove_leftovers=True)
+        found = self.lead.found
         return (-1 if found.path is None else found.step), tuple(str(skipped) for skipped in found.skipped)
 
     def preflight(self, checkpoint_bytes: int) -> None:

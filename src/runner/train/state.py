@@ -23,8 +23,17 @@ OPTIMIZER_FILE = "optimizer.safetensors"
 
 
 @dataclass(frozen=True)
+class Passes:
+    """How a step is shared out: with it, the order of its sums is the same."""
+
+    device: str  # its kind
+    ranks: int
+    micro_batch: int  # buffers in a pass, the same on every rank
+
+
+@dataclass(frozen=True)
 class Progress:
-    """Everything but tensors.  The data order and dropout need no state: they follow from (seed, step)."""
+    """Everything but tensors.  The data order needs no state: it follows from (seed, step), and dropout from passes."""
 
     step: int
     horizon: Horizon
@@ -34,6 +43,7 @@ class Progress:
     tokens: int = 0
     plateau_step: int | None = None
     non_finite: int = field(default=0)
+    passes: Passes | None = None  # of the steps before it was saved; None before any, and in old checkpoints
 
     @staticmethod
     def fresh(job: Job, data_fingerprint: str) -> "Progress":
@@ -49,7 +59,7 @@ class Progress:
 def write_state(directory: Path, progress: Progress, model: nn.Module, whole: TrainingState, base_id: str) -> None:
     """Fill ``directory`` with weights, optimizer moments and ``progress``; only safetensors and JSON.
 
-    Nothing in it tells the strategy or the number of ranks.
+    It can be gone on with under any strategy, and with any number of ranks.
     """
     from safetensors.torch import save_file
 
@@ -98,6 +108,16 @@ def read_state(directory: Path, model: nn.Module, optimizer: Strategy, data_fing
     return _progress(state)
 
 
+def read_passes(directory: Path) -> Passes | None:
+    """How the steps before the checkpoint were shared out; None where it does not say."""
+    return _passes(json.loads((directory / STATE_FILE).read_text()))
+
+
+def _passes(state: dict[str, Any]) -> Passes | None:
+    passes = state.get("passes")
+    return None if passes is None else Passes(**passes)
+
+
 def _progress(state: dict[str, Any]) -> Progress:
     best = state["best"]
     return Progress(
@@ -106,5 +126,6 @@ def _progress(state: dict[str, Any]) -> Progress:
             "horizon": Horizon(**state["horizon"]),
             "validations": tuple(Measured(**measured) for measured in state["validations"]),
             "best": None if best is None else Measured(**best),
+            "passes": _passes(state),
         }
     )
