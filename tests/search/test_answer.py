@@ -24,7 +24,7 @@ from made_up import (
 from runner.search.answer import answer_of, as_json
 from runner.search.noise import student
 from runner.search.pairs import Pair, difference
-from runner.search.records import Repeat, Study
+from runner.search.records import LostRepeat, Repeat, Study
 
 
 def test_nothing_measured_is_said_and_not_guessed() -> None:
@@ -203,6 +203,34 @@ def test_noise_is_pooled_over_the_repeated_pairs() -> None:
     assert noise.deviation == pytest.approx(math.sqrt(2e-4 / 3))
     assert noise.band == pytest.approx(3.1824 * math.sqrt(2) * noise.deviation)
     assert [group.mean for group in noise.seeds] == pytest.approx([0.31, 0.35])
+
+
+def test_a_repeat_counts_for_what_ended_as_it_did() -> None:
+    late = replace(even(200, 0.3), stable=(stable(50, 0.2),))
+    trials = trial(0, [even(50, 0.5), late]), trial(1, [even(50, 0.6)])
+    repeats = [Repeat(0, 18, even(50, 0.51)), Repeat(0, 18, even(50, 0.22), decayed=False)]
+    noise = answered(study_of_trials(*trials, repeats=repeats)).noise
+    assert noise is not None
+    assert [(group.stop_step, group.losses) for group in noise.seeds] == [(50, (0.2, 0.22))]
+    assert answered(study_of_trials(*trials, repeats=repeats[:1])).noise is None
+
+
+def test_a_repeat_that_was_lost_warns_of_the_best() -> None:
+    trials = (
+        trial(0, [even(200, 0.30)]),
+        trial(1, [even(50, 0.35), replace(even(200, 0.4), stable=(stable(100, 0.32),))]),
+    )
+    lost = (
+        LostRepeat(0, 18, 200, True, "diverged", "loss not finite"),
+        LostRepeat(0, 19, 200, True, "diverged", "loss not finite"),
+        LostRepeat(1, 18, 100, False, "infeasible", "no memory"),
+    )
+    told = answered(replace(study_of_trials(*trials), lost=lost), tolerance=0.0).remarks[-2:]
+    assert told == (
+        "Trained again with seeds 18 and 19 to step 200, rank 4 and learning rate 0.002 diverged, which may happen to "
+        "a run of the best, too.",
+        "Trained again with seed 18 to step 100 without a decay, rank 4 and learning rate 0.003 did not fit.",
+    )
 
 
 @pytest.mark.parametrize(("degrees", "point"), [(1, 12.706), (10, 2.228), (11, 2.201), (30, 2.042), (1000, 1.962)])

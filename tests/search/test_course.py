@@ -1,8 +1,10 @@
 """The course: stopped anywhere and gone on with it gives the same answer; nothing runs twice; what ends a search."""
 
+import math
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -13,7 +15,9 @@ from runner.search.choice import best_trials, standings
 from runner.search.course import Course, Task, task_as_plain, task_of
 from runner.search.journal import Journal, read_journal, study_in
 from runner.search.legs import refining_from
-from runner.search.records import Measured, Study, Trial
+from runner.search.noise import noise_of
+from runner.search.pairs import pairs_of
+from runner.search.records import LostRepeat, Measured, Study, Trial
 from search_fakes import BASE_LOSS, QUESTION_TOKENS, course, run, rung, space, without_times
 
 STOP_STEPS = (20, 40, 80, 160)
@@ -253,16 +257,16 @@ def begun(folder: Path, **changes: object) -> tuple[Course, Task]:
 
 
 def test_a_trial_whose_process_dies_begins_anew_and_counts_once(tmp_path: Path) -> None:
-    running, task = begun(tmp_path)
-    running.measured(task, rung(task, 20))
-    running.restarted(task)
-    before = running.study.trials[0].rungs
-    assert len(before) == 0
-    for stop_step in task.stop_steps:
-        running.measured(task, rung(task, stop_step))
+    running, task = begun(tmp_path, scheduler="none")
+    assert running.measured(task, rung(task, 20))
+    assert running.measured(task, rung(task, 40))
+    for stop_step in task.stop_steps[:-1]:
+        assert running.measured(task, rung(task, stop_step))
+    assert not running.measured(task, rung(task, task.stop_steps[-1]))
     after = running.study.trials[0]
-    assert [found.stop_step for found in after.rungs] == list(task.stop_steps)
+    assert after.rungs == tuple(rung(task, stop_step) for stop_step in task.stop_steps)
     assert after.ending == "finished"
+    assert study_in(read_journal(tmp_path / "begun")) == running.study
 
 
 def test_a_diverged_trial_is_one_of_many_and_a_users_mistake_ends_the_search(tmp_path: Path) -> None:
@@ -311,6 +315,73 @@ def test_repeats_wait_for_trials_that_still_run(tmp_path: Path) -> None:
         assert repeat.job["train"]["seed"] == 18  # type: ignore[index,call-overload]  # a section is a mapping
         running.measured(repeat, rung(repeat, repeat.stop_steps[0]))
     assert running.next() == "over"
+
+
+def to_the_repeats(folder: Path) -> tuple[Course, Task]:
+    """A search of two trials, and the first of their repeats."""
+    with Journal(folder / "j") as journal:
+        run(course(space(folder, trials=2), journal))
+    running = course(space(folder, trials=2, repeats=1), Journal(folder / "j"))
+    repeat = running.next()
+    assert isinstance(repeat, Task)
+    assert repeat.seed == 18
+    return running, repeat
+
+
+@pytest.mark.parametrize("ending", ["diverged", "infeasible"])
+def test_a_repeat_that_diverges_or_does_not_fit_is_lost_and_the_search_goes_on(
+    tmp_path: Path, ending: Literal["diverged", "infeasible"]
+) -> None:
+    running, repeat = to_the_repeats(tmp_path)
+    running.ended(repeat, ending, "why it did")
+    assert running.failure is None
+    lost = LostRepeat(repeat.trial, 18, repeat.stop_steps[0], True, ending, "why it did")
+    assert running.study.lost == (lost,)
+    assert not running.is_over
+    again = course(space(tmp_path, trials=2, repeats=1), Journal(tmp_path / "j"))
+    assert again.study == running.study
+    other = running.next()
+    assert other == again.next()
+    assert isinstance(other, Task)
+    assert (other.trial, other.seed) == (1 - repeat.trial, 18)
+    running.measured(other, rung(other, other.stop_steps[0]))
+    assert running.next() == "over"
+    assert running.is_over
+
+
+def test_a_repeat_that_fails_ends_the_search(tmp_path: Path) -> None:
+    running, repeat = to_the_repeats(tmp_path)
+    running.ended(repeat, "failed", "a TypeError")
+    assert isinstance(running.failure, TrainingFailed)
+    assert not running.study.lost
+    assert running.next() == "over"
+
+
+def run_with_less_without_a_decay(running: Course) -> Study:
+    """To the end; a later trial gives more, the same at every stop step, but 3 nats less without a decay."""
+    while isinstance(task := running.next(), Task):
+        running.based(BASE_LOSS, QUESTION_TOKENS)
+        loss = task.trial + 5.0 + (0.0 if task.seed is None else 0.01)
+        for stop_step, before in zip(task.stop_steps, (0, *task.stop_steps), strict=False):
+            by = tuple(without_decay(task, stop, loss - 3.0) for stop in task.stable if before < stop < stop_step)
+            found = replace(rung(task, stop_step), loss=loss if task.decayed else loss - 3.0, stable=by)
+            if not running.measured(task, found):
+                break
+    return running.study
+
+
+def test_what_was_repeated_with_a_decay_is_repeated_again_where_it_gives_less_without(tmp_path: Path) -> None:
+    """The second of two is held back and repeated; of eight it goes on."""
+    changes: dict[str, object] = {"repeats": 1, "stop_steps": [20, 40]}
+    with Journal(tmp_path / "j") as journal:
+        few = run_with_less_without_a_decay(course(space(tmp_path, trials=2, **changes), journal))
+        more = run_with_less_without_a_decay(course(space(tmp_path, trials=8, **changes), journal))
+    told = [(repeat.trial, repeat.rung.stop_step, repeat.decayed) for repeat in more.repeats]
+    assert told == [(0, 20, False), (1, 20, True), (1, 20, False)]
+    assert few.repeats == more.repeats[:2]
+    noise = noise_of(more, pairs_of(more, "validation"), "validation")
+    assert noise is not None
+    assert noise.deviation == pytest.approx(0.01 / math.sqrt(2))
 
 
 def test_asking_whether_all_is_run_begins_nothing(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """The journal: what it says again after a crash, and the study that follows from it."""
 
 import json
-from dataclasses import replace
+import resource
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from runner.search.journal import (
     again_event,
     base_event,
     end_event,
+    lost_event,
     on_event,
     read_journal,
     repeat_event,
@@ -21,12 +23,13 @@ from runner.search.journal import (
     study_in,
     trial_event,
 )
-from runner.search.records import Measured, Repeat, Rung, Study, Trial
+from runner.search.records import LostRepeat, Measured, Repeat, Rung, Study, Trial
 
 RUNG = Rung(20, 1.5, None, 1.5, (0.1 + 0.2, 1 / 3), 200, 4.0, 0.5)
 WITHOUT_DECAY = Measured(20, 1.25, None, 1.25, (0.2, 1 / 7))
 LATER = replace(RUNG, stop_step=40, loss=1.25, trained_tokens=400, seconds=8.0, stable=(WITHOUT_DECAY,))
 OTHER = replace(RUNG, loss=2.5, trained_tokens=400, seconds=8.0)
+LOST = LostRepeat(1, 18, 20, True, "diverged", "loss not finite")
 FIRST = Trial(0, {"lora.rank": 4, "train.learning_rate": 1e-3, "train.schedule": "cosine"}, 40, 0.0)
 
 
@@ -40,7 +43,8 @@ def events() -> list[Event]:
         rung_event(0, LATER),
         end_event(1, "stopped", "the others were better"),
         end_event(0, "finished"),
-        repeat_event(Repeat(0, 18, LATER)),
+        lost_event(LOST),
+        repeat_event(Repeat(0, 18, LATER, decayed=False)),
     ]
 
 
@@ -67,8 +71,33 @@ def test_a_journal_read_again_gives_the_same_study(tmp_path: Path) -> None:
             replace(FIRST, step_s=1e6 * rate, rungs=(RUNG, LATER), ending="finished"),
             replace(FIRST, number=1, step_s=2e6 * rate, rungs=(OTHER,), ending="stopped", why="the others were better"),
         ),
-        (Repeat(0, 18, LATER),),
+        (Repeat(0, 18, LATER, decayed=False),),
+        (LOST,),
     )
+
+
+def test_a_repeat_of_an_earlier_version_ended_as_the_lower_of_what_it_repeats() -> None:
+    plain = {"kind": "repeat", "trial": 0, "seed": 18}
+    with_decay = study_in([*events(), {**plain, "rung": asdict(LATER)}]).repeats[-1]
+    assert with_decay == Repeat(0, 18, LATER, decayed=True)
+    without = study_in([*events(), {**plain, "rung": asdict(RUNG)}]).repeats[-1]
+    assert without == Repeat(0, 18, RUNG, decayed=False)
+    of_the_other = study_in([*events(), {**plain, "trial": 1, "rung": asdict(RUNG)}]).repeats[-1]
+    assert of_the_other.decayed
+
+
+def test_a_journal_on_a_full_disk_is_closed_without_another_error(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with Journal(tmp_path / "j") as journal:
+        journal.append(end_event(0, "finished"))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+        try:
+            with pytest.raises(OSError, match="File too large"):
+                journal.append(end_event(1, "failed", 200 * "."))
+            journal.close()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert read_journal(tmp_path / "j") == (end_event(0, "finished"),)
 
 
 def test_a_torn_last_line_is_left_out_and_cut_off(tmp_path: Path) -> None:
@@ -80,7 +109,7 @@ def test_a_torn_last_line_is_left_out_and_cut_off(tmp_path: Path) -> None:
         assert len(read_journal(path)) == len(events()) - 1
     with Journal(path) as journal:
         assert len(journal.events) == len(events()) - 1
-        journal.append(repeat_event(Repeat(0, 18, LATER)))
+        journal.append(repeat_event(Repeat(0, 18, LATER, decayed=False)))
     assert path.read_bytes() == whole
 
 

@@ -13,6 +13,7 @@ from runner.config.search import Objective
 from runner.runs import JSON
 from runner.search.findings import Asked, Behind, Findings, find
 from runner.search.importance import METHOD
+from runner.search.lost import of_lost_repeats
 from runner.search.noise import Noise
 from runner.search.pairs import Difference, Pair
 from runner.search.records import Study
@@ -44,7 +45,7 @@ def answer_of(
     """
     asked = Asked(objective, stop_steps, None if tolerance == "auto" else tolerance, distributions)
     found = find(study, asked)
-    return Answer(**vars(found), verdict=verdict(found), remarks=remarks(found))
+    return Answer(**vars(found), verdict=verdict(found), remarks=(*remarks(found), *of_lost_repeats(study, found)))
 
 
 def as_json(answer: Answer) -> dict[str, JSON]:

@@ -20,6 +20,7 @@ from runner.search.journal import (
     again_event,
     base_event,
     end_event,
+    lost_event,
     on_event,
     repeat_event,
     rung_event,
@@ -27,10 +28,11 @@ from runner.search.journal import (
 )
 from runner.search.legs import BEST, first_leg, not_seen_stable, passed_by, refining_from, stops_due
 from runner.search.proposals import loss_of, propose
-from runner.search.records import Measured, Repeat, Rung, Study, Trial, TrialEnding
+from runner.search.records import LostRepeat, Measured, Repeat, Rung, Study, Trial, TrialEnding
 from runner.search.space import Space
 
 STEPS = ("stop_steps", "passing", "stable")  # of a task: lists in JSON
+LOST = ("diverged", "infeasible")  # ends of a repeat that say something of its configuration
 FAILURES = 3  # trials in a row that end in an error of the program after which the search ends
 
 
@@ -48,6 +50,7 @@ class Task:
     passing: tuple[int, ...] = ()  # stop steps that it passes by, and measures last if it is the best
     best: int | None = None  # the best trial when this task was made
     stable: tuple[int, ...] = ()  # stop steps at which it is measured without a decay, when it comes by
+    decayed: bool = True  # False: a repeat that ends without a decay
 
 
 Wait = Literal["wait", "over"]
@@ -122,7 +125,10 @@ class Course:
         return self.study.question_tokens == question_tokens
 
     def measured(self, task: Task, rung: Rung) -> bool:
-        """``task`` measured ``rung``; returns whether it goes on."""
+        """``task`` measured ``rung``; returns whether it goes on.
+
+        A process that took over from one that died measures anew what is known already: that is noted once.
+        """
         if not math.isfinite(self._loss(rung)):
             self.failure = UserError(
                 f"the held-out answers have no {self._space.search.objective} tokens",
@@ -131,23 +137,22 @@ class Course:
             )
             return False
         if task.seed is not None:
-            self._note(repeat_event(Repeat(task.trial, task.seed, rung)))
+            self._note(repeat_event(Repeat(task.trial, task.seed, rung, task.decayed)))
             self._running.pop(task.name, None)
             return False
-        self._note(rung_event(task.trial, rung))
+        if rung.stop_step not in (known.stop_step for known in self.study.trials[task.trial].rungs):
+            self._note(rung_event(task.trial, rung))
         if rung.stop_step == task.stop_steps[-1]:
             self._end(task.trial, "finished")
             self._failed_in_a_row = 0
             return False
         return rung.stop_step < self.study.trials[task.trial].until or self._goes_straight_on(task.trial)
 
-    def restarted(self, task: Task) -> None:
-        """The process of ``task`` died and another begins it anew."""
-        if task.seed is None and self.study.trials[task.trial].rungs:
-            self._note(again_event(task.trial))
-
     def ended(self, task: Task, ending: TrialEnding, why: str, error: RunnerError | None = None) -> None:
-        """``task`` came to an end other than a measurement; a ``UserError`` ends the search, as do many failures."""
+        """``task`` came to an end other than a measurement.
+
+        A ``UserError`` ends the search, as do many failures, and a repeat that fails: it would be the next again.
+        """
         self._running.pop(task.name, None)
         if task.seed is None and self.study.trials[task.trial].ending is None:
             self._end(task.trial, ending, why)
@@ -156,6 +161,8 @@ class Course:
             self.failure = error
         elif self._failed_in_a_row >= FAILURES:
             self.failure = TrainingFailed(f"{FAILURES} trials in a row failed", task.name, why)
+        elif task.seed is not None and ending in LOST:
+            self._note(lost_event(LostRepeat(task.trial, task.seed, task.stop_steps[0], task.decayed, ending, why)))
         elif task.seed is not None:
             self.failure = error or TrainingFailed(f"a repeat of trial {task.trial} failed", task.name, why)
 
@@ -226,9 +233,10 @@ class Course:
 
     def _repeat(self, trial: Trial, measured: Measured, seed: int) -> Task:
         """To measure again, with another seed, what ``trial`` gave."""
-        job = self._space.trial_job(trial.values, decayed=isinstance(measured, Rung))
+        decayed = isinstance(measured, Rung)
+        job = self._space.trial_job(trial.values, decayed=decayed)
         job = job.model_copy(update={"train": job.train.model_copy(update={"seed": seed})})
-        return self._to_train(trial, job, seed=seed, stop_steps=(measured.stop_step,))
+        return self._to_train(trial, job, seed=seed, stop_steps=(measured.stop_step,), decayed=decayed)
 
     def _to_train(self, trial: Trial, job: Job, *, seed: int | None = None, **more: Any) -> Task:
         assert job.lora is not None
@@ -243,14 +251,17 @@ class Course:
         )
 
     def _missing_repeats(self) -> list[tuple[Trial, Measured, int]]:
-        """Trial, lowest measurement and seed of the repeats of the best that are not measured yet."""
-        done = {(repeat.trial, repeat.rung.stop_step, repeat.seed) for repeat in self.study.repeats}
+        """Trial, lowest measurement and seed of the repeats of the best that are neither measured yet nor lost."""
+        done = {(repeat.trial, repeat.rung.stop_step, repeat.decayed, repeat.seed) for repeat in self.study.repeats}
+        done |= {(lost.trial, lost.stop_step, lost.decayed, lost.seed) for lost in self.study.lost}
         wanted = []
         for trial in best_trials(self.study, self._space.search.objective)[:BEST]:
             lowest = min(trial.measured, key=self._loss)
             seed = self._space.configured(trial.values).train.seed
-            wanted += [(trial, lowest, seed + more) for more in range(1, self._space.search.repeats + 1)]
-        return [each for each in wanted if (each[0].number, each[1].stop_step, each[2]) not in done]
+            repeated = trial.number, lowest.stop_step, isinstance(lowest, Rung)
+            seeds = range(seed + 1, seed + self._space.search.repeats + 1)
+            wanted += [(trial, lowest, other) for other in seeds if (*repeated, other) not in done]
+        return wanted
 
     def _loss(self, measured: Measured) -> float:
         return loss_of(measured, self._space.search.objective)

@@ -6,16 +6,18 @@ What the events mean for the search is in ``records``; what happens next is deci
 import json
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, TypeAlias
 
 from runner.errors import UserError
-from runner.search.records import Measured, Repeat, Rung, Study, Trial, TrialEnding
+from runner.search.records import LostRepeat, Measured, Repeat, Rung, Study, Trial, TrialEnding
 
 Event: TypeAlias = Mapping[str, Any]
 RUNG_FIELDS = tuple(field.name for field in fields(Rung))
+LOST_FIELDS = tuple(field.name for field in fields(LostRepeat))
 
 
 class Journal:
@@ -40,8 +42,9 @@ class Journal:
         self.events.append(event)
 
     def close(self) -> None:
-        """End writing."""
-        self._file.close()
+        """End writing; what ``append`` found no room for is left out, for it has raised already."""
+        with suppress(OSError):
+            self._file.close()
 
     def __enter__(self) -> "Journal":
         return self
@@ -95,7 +98,7 @@ def trial_event(trial: Trial, *, step_flops: float, token_flops: float) -> Event
 
 
 def again_event(trial: int) -> Event:
-    """A trial's process begins again from where it began: what it measured meanwhile does not count."""
+    """A trial that was cut off begins again from where its task began: what it measured since does not count."""
     return {"kind": "again", "trial": trial}
 
 
@@ -116,7 +119,12 @@ def end_event(trial: int, ending: TrialEnding, why: str = "") -> Event:
 
 def repeat_event(repeat: Repeat) -> Event:
     """What a trial gave with another seed."""
-    return {"kind": "repeat", "trial": repeat.trial, "seed": repeat.seed, "rung": asdict(repeat.rung)}
+    return {"kind": "repeat", **asdict(repeat)}
+
+
+def lost_event(lost: LostRepeat) -> Event:
+    """How a repeat ended that measured nothing."""
+    return {"kind": "lost", **asdict(lost)}
 
 
 class Reading:
@@ -129,6 +137,7 @@ class Reading:
         self._begun: dict[int, Trial] = {}  # each as it was when its present task began
         self._costs: dict[int, tuple[float, float]] = {}
         self._repeats: list[Repeat] = []
+        self._lost: list[LostRepeat] = []
         for event in events:
             self.add(event)
 
@@ -143,7 +152,11 @@ class Reading:
             self._begun[number] = self._trials[number]
             self._costs[number] = event["step_flops"], event["token_flops"]
         elif kind == "repeat":
-            self._repeats.append(Repeat(event["trial"], event["seed"], rung_in(event["rung"])))
+            rung = rung_in(event["rung"])
+            decayed = event.get("decayed", _ends_decayed(self._trials[event["trial"]], rung.stop_step))
+            self._repeats.append(Repeat(event["trial"], event["seed"], rung, decayed))
+        elif kind == "lost":
+            self._lost.append(LostRepeat(**{name: event[name] for name in LOST_FIELDS}))
         elif kind in ("again", "on", "rung", "end"):
             number = int(event["trial"])
             self._trials[number] = _after(self._trials[number], event, self._begun[number])
@@ -155,7 +168,7 @@ class Reading:
         rate = _seconds_per_flop(self._trials.values(), self._costs)
         numbers = sorted(self._trials)
         timed = (replace(self._trials[number], step_s=self._costs[number][0] * rate) for number in numbers)
-        return Study(self._question_tokens, self._base_loss, tuple(timed), tuple(self._repeats))
+        return Study(self._question_tokens, self._base_loss, tuple(timed), tuple(self._repeats), tuple(self._lost))
 
 
 def study_in(events: Iterable[Event]) -> Study:
@@ -181,6 +194,12 @@ def _after(trial: Trial, event: Event, begun: Trial) -> Trial:
     if event["kind"] == "rung":
         return replace(trial, rungs=(*trial.rungs, _counted_on(rung_in(event), begun)))
     return replace(trial, ending=event["ending"], why=event["why"])
+
+
+def _ends_decayed(trial: Trial, stop_step: int) -> bool:
+    """Whether ``trial`` gives less at ``stop_step`` with a decay; earlier versions do not tell how a repeat ended."""
+    there = [measured for measured in trial.measured if measured.stop_step == stop_step]
+    return not there or isinstance(min(there, key=lambda measured: measured.loss), Rung)
 
 
 def _counted_on(rung: Rung, begun: Trial) -> Rung:

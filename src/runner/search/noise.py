@@ -49,15 +49,16 @@ class Noise:
 
 def noise_of(study: Study, pairs: tuple[Pair, ...], objective: Objective) -> Noise | None:
     """The noise that the repeats tell; None without any."""
-    measured = {(pair.trial, pair.stop_step): pair.loss for pair in pairs}
-    found: dict[tuple[int, int], dict[int, float]] = {}
+    measured = {(pair.trial, pair.stop_step, pair.decayed): pair.loss for pair in pairs}
+    found: dict[tuple[int, int, bool], dict[int, float]] = {}
     for repeat in study.repeats:
-        key = repeat.trial, repeat.rung.stop_step
+        key = repeat.trial, repeat.rung.stop_step, repeat.decayed
         loss = loss_of(repeat.rung, objective)
         if key in measured and math.isfinite(loss):
             found.setdefault(key, {})[repeat.seed] = loss
     seeds = tuple(
-        Seeds(trial, stop, (measured[trial, stop], *losses.values())) for (trial, stop), losses in found.items()
+        Seeds(trial, stop, (measured[trial, stop, decayed], *losses.values()))
+        for (trial, stop, decayed), losses in found.items()
     )
     degrees = sum(len(group.losses) - 1 for group in seeds)
     if not degrees:

@@ -64,6 +64,19 @@ class Repeat:
     trial: int
     seed: int
     rung: Rung
+    decayed: bool = True  # False: it ended without a decay, as what it repeats
+
+
+@dataclass(frozen=True)
+class LostRepeat:
+    """A repeat that came to an end other than a measurement; it is not tried again."""
+
+    trial: int
+    seed: int
+    stop_step: int
+    decayed: bool
+    ending: TrialEnding
+    why: str
 
 
 @dataclass(frozen=True)
@@ -74,3 +87,4 @@ class Study:
     base_loss: float  # of the untuned base
     trials: tuple[Trial, ...]
     repeats: tuple[Repeat, ...] = ()
+    lost: tuple[LostRepeat, ...] = ()

@@ -187,11 +187,6 @@ class _Scheduler(_Unkept, FIFOScheduler):  # type: ignore[misc]  # Ray ships no 
             raise
         return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
 
-    def on_trial_error(self, tune_controller: object, trial: Any) -> None:
-        """The process of a trial died; another will begin it anew, unless it has died too often."""
-        del tune_controller
-        self._course.restarted(_task(trial))
-
     def _told(self, task: Task, report: Report) -> bool:
         course = self._course
         if report.kind == "cut" or not course.is_running(task):
