@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from runner.config.job import Job
-from runner.errors import DoesNotFit
+from runner.errors import Diverged, DoesNotFit, TrainingFailed
 from runner.search.course import Task
 from runner.search.records import Rung
 from runner.search.trainable import SearchTrainable
@@ -114,6 +114,37 @@ class DyingBase(FakeBase):
         return super().start(job, **ways)
 
 
+class FatalTrunk(FakeTrunk):
+    """Takes its process with it after its first rung."""
+
+    measured = 0
+
+    def to_rung(self, stop_step: int, progress: Callable[[int], None] | None = None) -> Rung:
+        if self.measured:
+            os._exit(1)
+        return super().to_rung(stop_step, progress)
+
+
+class FatalBase(FakeBase):
+    def start(self, job: Job, **ways: Any) -> AnyTrunk:
+        del ways
+        return FatalTrunk(job)
+
+
+class FailingBase(FakeBase):
+    """Trains one trial; all others fail, with the same base or loaded anew."""
+
+    def __init__(self, place: Place) -> None:
+        super().__init__(place)
+        self.fails = len(Path(place.folder, "loads.txt").read_text().split()) > 1
+
+    def start(self, job: Job, **ways: Any) -> AnyTrunk:
+        if self.fails:
+            raise TrainingFailed("no such kernel", "step 3", "install it")
+        self.fails = True
+        return super().start(job, **ways)
+
+
 class TogetherTrunk(FakeTrunk):
     """Its workers wait for each other in every rung."""
 
@@ -161,3 +192,24 @@ class DyingTrainable(SearchTrainable):
     def load(job: Job, largest_rank: int, place: Place) -> AnyBase:
         del job, largest_rank
         return DyingBase(place)
+
+
+class FailingTrainable(SearchTrainable):
+    @staticmethod
+    def load(job: Job, largest_rank: int, place: Place) -> AnyBase:
+        del job, largest_rank
+        return FailingBase(place)
+
+
+class DivergingTrainable(SearchTrainable):
+    @staticmethod
+    def load(job: Job, largest_rank: int, place: Place) -> AnyBase:
+        del job, largest_rank, place
+        raise Diverged("the loss is not finite", "step 3", "lower train.learning_rate")
+
+
+class FatalTrainable(SearchTrainable):
+    @staticmethod
+    def load(job: Job, largest_rank: int, place: Place) -> AnyBase:
+        del job, largest_rank
+        return FatalBase(place)

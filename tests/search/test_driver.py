@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 from runner.config.cluster import Cluster
+from runner.errors import Diverged, DoesNotFit, RunnerError, TrainingFailed
 from runner.runs import read_state
 from runner.runs.remote.viewing import view
-from runner.search.driver import Request, SearchOutcome, search
+from runner.search.driver import Follow, Request, SearchOutcome, search
 from runner.search.folder import SearchFolder
-from runner.search.journal import Journal, read_journal
+from runner.search.journal import Journal, read_journal, study_in
 from runner.search.proposals import study_of
 from runner.search.records import Study
 from runner.search.space import STOP_STEP, Space
@@ -29,6 +30,7 @@ def searched(
     kind: str = "FakeTrainable",
     cluster: Cluster | None = None,
     storage: str | None = None,
+    follow: Follow = watch,
 ) -> SearchOutcome:
     """The search as it is run by the driver, kept in ``folder`` where no ``storage`` is named."""
     import fake_trainable
@@ -40,7 +42,7 @@ def searched(
         ray.cloudpickle.register_pickle_by_value(module)
     trainable = getattr(fake_trainable, kind)
     kept = storage or str(folder)
-    return search(Request(found, cluster or Cluster(), kept, folder / "cache", False, trainable), follow=watch)
+    return search(Request(found, cluster or Cluster(), kept, folder / "cache", False, trainable), follow=follow)
 
 
 def loads(outcome: SearchOutcome) -> list[str]:
@@ -109,6 +111,16 @@ def test_a_trial_whose_process_dies_is_run_again_and_none_is_lost(tmp_path: Path
     assert without_times(outcome.study) == without_times(expected)
 
 
+@pytest.mark.long
+def test_a_trial_whose_process_dies_too_often_keeps_what_it_measured(tmp_path: Path, two_nodes: Cluster) -> None:
+    outcome = searched(space(tmp_path, trials=1, scheduler="none"), tmp_path, "FatalTrainable", two_nodes)
+    (trial,) = outcome.study.trials
+    assert (trial.ending, trial.why) == ("failed", "its process died 4 times")
+    assert len(set(loads(outcome))) == 4
+    assert [rung.stop_step for rung in trial.rungs] == [20]
+    assert outcome.answer.best is not None
+
+
 def test_the_time_budget_ends_the_search_with_an_answer_and_it_goes_on_later(
     tmp_path: Path, two_nodes: Cluster
 ) -> None:
@@ -143,7 +155,44 @@ def test_trials_of_two_workers_follow_each_other_also_when_one_of_them_dies(tmp_
     assert without_times(outcome.study) == without_times(expected)
 
 
-def test_one_worker_of_a_trial_without_memory_ends_it_for_both(tmp_path: Path, two_nodes: Cluster) -> None:
-    found = space(tmp_path, trials=3)
-    outcome = searched(found, tmp_path, "HalfTrainable", two_nodes.model_copy(update={"workers": 2}))
-    assert [trial.ending for trial in outcome.study.trials] == ["infeasible"] * 3
+@pytest.mark.parametrize(
+    ("kind", "workers", "error", "ending", "told"),
+    [
+        ("HalfTrainable", 2, DoesNotFit, "infeasible", "the first did not fit: no memory"),
+        ("DivergingTrainable", 1, Diverged, "diverged", "the first diverged: the loss is not finite"),
+    ],
+)
+def test_a_search_that_measures_nothing_says_why_now_and_when_typed_again(
+    tmp_path: Path, two_nodes: Cluster, kind: str, workers: int, error: type[RunnerError], ending: str, told: str
+) -> None:
+    """One of two workers without memory ends a trial for both."""
+    found, cluster = space(tmp_path, trials=3), two_nodes.model_copy(update={"workers": workers})
+    for _ in range(2):
+        with pytest.raises(error, match=f"nothing was measured in 3 trials; {told}"):
+            searched(found, tmp_path, kind, cluster)
+    folder = SearchFolder(tmp_path / "small")
+    state = read_state(folder.state_file)
+    assert state is not None
+    assert (state.state, state.step) == ("finished", 3)
+    assert folder.page_file.is_file()
+    assert [trial.ending for trial in study_in(read_journal(folder.journal_file)).trials] == [ending] * 3
+
+
+@pytest.mark.parametrize("hindered", [False, True])
+def test_a_search_that_fails_leaves_the_answer_of_what_it_measured(
+    tmp_path: Path, two_nodes: Cluster, hindered: bool
+) -> None:
+    """Where the answer cannot be written, either, the first failure is told."""
+
+    def follow(folder: SearchFolder, study: Callable[[], Study], ended: Callable[[], bool]) -> None:
+        del study, ended
+        if hindered:
+            folder.best_file.mkdir()
+
+    with pytest.raises(TrainingFailed, match=r"3 trials in a row failed.*no such kernel"):
+        searched(space(tmp_path), tmp_path, "FailingTrainable", two_nodes, follow=follow)
+    folder = SearchFolder(tmp_path / "small")
+    state = read_state(folder.state_file)
+    assert state is not None
+    assert (state.state, "no such kernel" in state.reason) == ("failed", True)
+    assert folder.best_file.is_file() == folder.page_file.is_file() == (not hindered)

@@ -7,6 +7,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -16,7 +17,7 @@ from runner.distributed.launch import RAY_FOLDER, with_absolute_paths
 from runner.distributed.ray_session import living_nodes, nodes_here, ray_session
 from runner.distributed.signals import StopSignals
 from runner.distributed.worker import TRACE_FILE
-from runner.errors import Interrupted, RunnerError
+from runner.errors import Diverged, DoesNotFit, Interrupted, RunnerError, TrainingFailed
 from runner.runs.folder import STOP_FILE
 from runner.search.answer import Answer
 from runner.search.bucket import open_kept_search
@@ -28,6 +29,8 @@ from runner.search.journal import study_in
 from runner.search.records import Study
 from runner.search.share import share_out
 from runner.search.space import Space
+from runner.search.verdict import ENDINGS
+from runner.search.wording import counted
 from runner.search.worker import LIVE, Place
 
 if TYPE_CHECKING:
@@ -69,7 +72,8 @@ def search(request: Request, *, follow: Follow) -> SearchOutcome:
     """Search to the end, to the time budget, or to SIGTERM or Ctrl-C; the answer of all trials so far is written.
 
     ``follow(folder, study, ended)`` is called in a thread to show the study until ``ended()``.  A second Ctrl-C
-    raises ``Interrupted`` at once.  Raises the ``RunnerError`` that no trial would escape.
+    raises ``Interrupted`` at once.  Raises the ``RunnerError`` that no trial would escape, and that of the first trial
+    when all is done and nothing was measured.
     """
     space = replace(request.space, job=with_absolute_paths(request.space.job))
     kept = request.storage, space
@@ -78,8 +82,12 @@ def search(request: Request, *, follow: Follow) -> SearchOutcome:
         if opened.finished:
             study = study_in(opened.journal.events)
             answer = conclude(opened.folder, space, study)
-            return SearchOutcome(opened.folder, opened.place, space, study, answer, "finished", finished_before=True)
-        return _searched(replace(request, space=space), opened, follow)
+            outcome = SearchOutcome(opened.folder, opened.place, space, study, answer, "finished", finished_before=True)
+        else:
+            outcome = _searched(replace(request, space=space), opened, follow)
+    if outcome.ending == "finished" and outcome.answer.best is None:
+        raise _nothing_measured(outcome)
+    return outcome
 
 
 def _searched(request: Request, opened: OpenSearch, follow: Follow) -> SearchOutcome:
@@ -93,9 +101,13 @@ def _searched(request: Request, opened: OpenSearch, follow: Follow) -> SearchOut
     with ray_session(cluster), StopSignals(stop_file) as signals:
         try:
             course = _run(replace(request, cluster=cluster), opened, follow, signals)
+        except Interrupted as error:
+            _record(opened, request.space, study_in(opened.journal.events), "stopped", str(error))
+            raise
         except RunnerError as error:
             study = study_in(opened.journal.events)
-            _record(opened, request.space, study, "stopped" if isinstance(error, Interrupted) else "failed", str(error))
+            _conclude_all_the_same(opened.folder, request.space, study)
+            _record(opened, request.space, study, "failed", str(error))
             raise
         named: dict[str | None, Ending] = {"SIGTERM": "SIGTERM", "SIGINT": "SIGINT"}
         ending = "finished" if course.is_over else named.get(signals.name, "time budget")
@@ -104,6 +116,26 @@ def _searched(request: Request, opened: OpenSearch, follow: Follow) -> SearchOut
         _record(opened, request.space, study, "finished" if ending == "finished" else "stopped", ending)
         _clear(opened.folder)
         return SearchOutcome(opened.folder, opened.place, request.space, study, answer, ending)
+
+
+def _conclude_all_the_same(folder: SearchFolder, space: Space, study: Study) -> None:
+    """The answer of what was measured before the search failed; what fails here, too, must not hide why it did."""
+    if any(trial.rungs for trial in study.trials):
+        with suppress(RunnerError, OSError):
+            conclude(folder, space, study)
+
+
+def _nothing_measured(outcome: SearchOutcome) -> RunnerError:
+    """What to tell of a search that is over and has no answer: how its first trial ended."""
+    trials = outcome.study.trials
+    assert trials[0].ending is not None, "a search is over when all its trials have ended"
+    kinds: dict[str, type[RunnerError]] = {"infeasible": DoesNotFit, "diverged": Diverged}
+    how = f"{ENDINGS[trials[0].ending]}: {trials[0].why}"
+    return kinds.get(trials[0].ending, TrainingFailed)(
+        f"nothing was measured in {counted(len(trials), 'trial')}; the first {how}",
+        outcome.place,
+        "change the search or its job, and give it another name with --name",
+    )
 
 
 def _run(request: Request, opened: OpenSearch, follow: Follow, signals: StopSignals) -> Course:
