@@ -78,9 +78,13 @@ def check_devices() -> list[Check]:
 def _gpu(index: int) -> Check:
     import torch
 
+    from runner.plan.device import NEEDED, too_old
+
     free, total = torch.cuda.mem_get_info(index)
     name = torch.cuda.get_device_name(index)
     found = f"{name}, {free / GIB:.1f} of {total / GIB:.1f} GiB free"
+    if old := too_old(index):
+        return Check(f"cuda:{index}", "fail", f"{found}, {old}", NEEDED)
     if free < total / 2:
         return Check(f"cuda:{index}", "note", found, "another process holds its memory; see nvidia-smi")
     return Check(f"cuda:{index}", "ok", found)
