@@ -292,6 +292,7 @@ def cross_entropy(
     row = tl.program_id(0).to(tl.int64)
     start = logits + row * stride
     target = tl.load(targets + row)
+    picked = tl.load(start + target).to(tl.float32)  # here: behind the reductions a warp may have written over it
     largest = -float("inf")
     total = 0.0
     for offset in range(0, VOCABULARY, BLOCK):
@@ -301,7 +302,7 @@ def cross_entropy(
         total = total * tl.exp(largest - larger) + tl.sum(tl.exp(values - larger), 0)
         largest = larger
     normalizer = largest + tl.log(total)
-    tl.store(losses + row, normalizer - tl.load(start + target).to(tl.float32))
+    tl.store(losses + row, normalizer - picked)
     if GRADIENT:
         for offset in range(0, VOCABULARY, BLOCK):
             columns = offset + tl.arange(0, BLOCK)
