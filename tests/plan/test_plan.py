@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from runner.config.cluster import Cluster
 from runner.config.load import load_job
 from runner.data import prepare
 from runner.model.tokenizer import load_encoder
 from runner.plan import Device, Plan, Timing, hours, make_plan, read_geometry, render, settle
 from runner.plan.plan import RAY_END_S, RAY_START_S
+from runner.train.batches import MicroBatch, StepBatch
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +60,7 @@ PROBED = ["data.questions=100", "train.tokens_per_step=512", "evaluation.max_new
 def test_a_probe_measures_real_steps_and_counts(tmp_path: Path) -> None:
     from runner.train.probe import probe
 
-    timing = probe(load_job(None, [*PROBED, "evaluation.questions=4"]), cache=tmp_path)
+    timing = probe(load_job(None, [*PROBED, "evaluation.questions=4"]), ranks=1, threads=1, cache=tmp_path)
     assert timing.step_s > 0.0
     assert timing.validation_s > 0.0
     assert timing.peak_gib > 0.1
@@ -77,10 +79,10 @@ def test_a_probe_counts_one_batch_for_all_questions(tmp_path: Path, monkeypatch:
 
     monkeypatch.setattr(probing, "count_passes", counted)
     monkeypatch.setattr(probing, "QUESTIONS", 5)
-    timing = probing.probe(load_job(None, [*PROBED, "evaluation.questions=20"]), cache=tmp_path)
+    timing = probing.probe(load_job(None, [*PROBED, "evaluation.questions=20"]), ranks=1, threads=1, cache=tmp_path)
     assert batches == [5]
     assert 0.4 <= timing.count_s < 2.0
-    timing = probing.probe(load_job(None, [*PROBED, "evaluation.questions=0"]), cache=tmp_path)
+    timing = probing.probe(load_job(None, [*PROBED, "evaluation.questions=0"]), ranks=1, threads=1, cache=tmp_path)
     assert (batches, timing.counts, timing.count_s) == ([5], 0, 0.0)
 
 
@@ -99,8 +101,83 @@ def test_a_probe_executes_another_models_programs_in_a_sandbox_or_not_at_all(
     monkeypatch.setattr(passes, "EMBEDDED", {})  # the embedded model is now one that nobody knows
     monkeypatch.setattr(passes, "sandbox_works", lambda: "bubblewrap (bwrap) is not installed")
     job = load_job(None, [*PROBED, "evaluation.questions=4"])
-    timing = probing.probe(job, cache=tmp_path)
+    timing = probing.probe(job, ranks=1, threads=1, cache=tmp_path)
     assert (made, timing.counts, timing.count_s) == ([], 0, 0.0)
     monkeypatch.setattr(passes, "sandbox_works", lambda: None)
-    assert probing.probe(job, cache=tmp_path).counts == 3
+    assert probing.probe(job, ranks=1, threads=1, cache=tmp_path).counts == 3
     assert len(made) == 1
+
+
+def test_a_probe_of_several_workers_takes_the_share_of_one_with_its_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    from runner.train import probe as probing
+
+    passes: list[int] = []
+    measured: list[int] = []
+    before = torch.get_num_threads()
+
+    def step(_engine: object, _optimizer: object, batch: StepBatch, _world: object, **_: object) -> torch.Tensor:
+        assert torch.get_num_threads() == 3
+        passes.append(len(list(batch.micro_batches)))
+        return torch.zeros(1)
+
+    def losses(_engine: object, batches: Sequence[MicroBatch], _device: object) -> torch.Tensor:
+        measured.append(len(batches))
+        time.sleep(0.05)
+        return torch.zeros(1)
+
+    monkeypatch.setattr(probing, "train_step", step)
+    monkeypatch.setattr(probing, "summed_losses", losses)
+    monkeypatch.setattr(probing, "VALIDATION_PASSES", 2)
+    changes = ["train.tokens_per_step=1024", "train.micro_batch=1", "evaluation.questions=0"]
+    validations = []
+    for ranks, share in ((1, 4), (3, 2), (4, 1)):
+        passes.clear()
+        timing = probing.probe(load_job(None, [*PROBED, *changes]), ranks=ranks, threads=3, cache=tmp_path)
+        assert set(passes) == {share}
+        validations.append(timing.validation_s)
+    assert validations[0] > 1.5 * validations[1] > 1.5 * validations[2] > 0.0
+    assert set(measured) == {1}
+    assert torch.get_num_threads() == before
+
+
+def test_time_is_told_as_one_workers_and_not_told_where_one_cannot_step_alone(plan: Plan) -> None:
+    assert render(plan, TIMING).endswith("tokens/s, measured here)")
+    several = replace(plan, workers=4)
+    assert render(several, TIMING).endswith("tokens/s, one worker measured here, without the sums over workers)")
+    train = plan.job.train.model_copy(update={"strategy": "zero3"})
+    sharing = replace(several, job=plan.job.model_copy(update={"train": train}))
+    assert (several.measurable, sharing.measurable, replace(sharing, workers=1).measurable) == (True, False, True)
+    assert render(sharing, None).endswith(
+        "time: not measured (with train.strategy zero3 a worker takes no step without the others)"
+    )
+
+
+def test_the_command_measures_one_workers_share_and_nothing_of_workers_that_share_the_base(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from runner.cli import plan as command
+    from runner.train import probe as probing
+
+    asked: list[tuple[int, int]] = []
+
+    def probed(_job: object, *, ranks: int, threads: int, cache: Path) -> Timing:
+        assert cache.is_absolute()
+        asked.append((ranks, threads))
+        return TIMING
+
+    monkeypatch.setattr(probing, "probe", probed)
+    monkeypatch.setattr(command, "usable_cores", lambda: 8)
+    job = load_job(None, ["data.questions=100", "model.quantization=none"])
+    for cluster in (Cluster(workers=4), Cluster(workers=4, cpus_per_worker=1), Cluster(workers=4, address="a:6379")):
+        command.show_plan(job, cluster, measure=True)
+    assert asked == [(4, 2), (4, 1), (4, 8)]
+    sharing = load_job(
+        None, ["data.questions=100", "model.quantization=none", "train.strategy=zero3", "evaluation.questions=0"]
+    )
+    command.show_plan(sharing, Cluster(workers=4), measure=True)
+    assert len(asked) == 3
+    assert "time: not measured (with train.strategy zero3" in capsys.readouterr().out

@@ -9,6 +9,7 @@ import typer
 
 from runner.cli.options import CACHE, ClusterFile, JobFile, Overrides, Workers, named_cluster, named_job
 from runner.cli.ready import data_to_train_on
+from runner.config.cores import usable_cores
 
 if TYPE_CHECKING:
     from runner.config.cluster import Cluster
@@ -29,7 +30,7 @@ def plan(
 
 
 def show_plan(job: "Job", cluster: "Cluster", *, measure: bool) -> None:
-    """Print the plan of ``job``; with ``measure`` a few real steps are run for its times."""
+    """Print the plan of ``job``; with ``measure`` a few real steps are run for its times, where one worker can."""
     _, prepared = data_to_train_on(job)
     import torch
 
@@ -39,9 +40,16 @@ def show_plan(job: "Job", cluster: "Cluster", *, measure: bool) -> None:
         limit_memory(torch.device("cuda"), cluster.gpu_memory_gib)
     geometry, device = read_geometry(job), present_device()
     chosen = settle(job, geometry, device, ranks=cluster.workers)
+    planned = make_plan(job, prepared, geometry, device, chosen, cluster.workers)
     timing = None
-    if measure:
+    if measure and planned.measurable:
         from runner.train.probe import probe
 
-        timing = probe(job, cache=CACHE.expanduser())
-    typer.echo(render(make_plan(job, prepared, geometry, device, chosen, cluster.workers), timing))
+        timing = probe(job, ranks=cluster.workers, threads=_threads(cluster), cache=CACHE.expanduser())
+    typer.echo(render(planned, timing))
+
+
+def _threads(cluster: "Cluster") -> int:
+    """CPU threads of a worker: its cores, which workers of one machine share out."""
+    here = usable_cores() // (cluster.workers if cluster.address is None else 1)
+    return cluster.cpus_per_worker or max(1, here)

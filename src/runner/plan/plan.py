@@ -42,6 +42,11 @@ class Plan:
         return 1 + -(-self.job.train.steps // self.job.validation.every)
 
     @property
+    def measurable(self) -> bool:
+        """Whether one worker's share of a step can be taken without the other workers."""
+        return self.workers == 1 or self.job.train.strategy == "ddp"
+
+    @property
     def checkpoint_bytes(self) -> int:
         """One checkpoint: float32 weights and two moments of every trainable parameter."""
         return 12 * self.geometry.trainable
@@ -49,7 +54,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds that the parts of a run took here, and the peak memory of a few real steps."""
+    """Seconds that the parts of a run took one worker here, and the peak memory of a few real steps of it."""
 
     step_s: float  # median, as the next
     validation_s: float
@@ -159,15 +164,19 @@ def _memory(plan: Plan, timing: Timing | None) -> list[str]:
 
 
 def _time(plan: Plan, timing: Timing | None) -> list[str]:
+    if not plan.measurable:
+        strategy = plan.job.train.strategy
+        return [f"time: not measured (with train.strategy {strategy} a worker takes no step without the others)"]
     if timing is None:
         return ["time: not measured (leave out --no-measure to run a few steps)"]
     total = hours(plan, timing)
     rate = plan.job.train.tokens_per_step / timing.step_s
+    here = "measured here" if plan.workers == 1 else "one worker measured here, without the sums over workers"
     counts = f" + {timing.counts} counts of solved questions x {timing.count_s:.2f} s" if timing.counts else ""
     return [
         f"time: {_duration(total)} = start and end {_outside(timing):.0f} s + {plan.job.train.steps:,} steps x "
         f"{timing.step_s:.3f} s + {plan.validations} validations x {timing.validation_s:.2f} s{counts}"
-        f"   ({rate:,.0f} tokens/s, measured here)"
+        f"   ({rate:,.0f} tokens/s, {here})"
     ]
 
 

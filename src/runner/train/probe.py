@@ -6,14 +6,20 @@ Nothing is kept: the run's folder is a temporary one.
 import statistics
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+
+import torch
+from torch import Tensor
 
 from runner.config.job import Job
 from runner.evaluation.passes import count_passes
 from runner.plan.plan import Timing
 from runner.runs import RunFolder
 from runner.train.assembly import Run, assemble, batches_of
-from runner.train.batches import in_order
+from runner.train.batches import in_order, passes_over
 from runner.train.clock import peak_gib
 from runner.train.passes import COUNTS, counted_questions, why_not_executed
 from runner.train.reporter import SilentReporter
@@ -26,11 +32,28 @@ VALIDATION_PASSES = 4
 QUESTIONS = 64  # answered together in one batch
 
 
-def probe(job: Job, *, cache: Path) -> Timing:
-    """Medians of ``MEASURED`` steps of ``job`` on this process's device, after ``WARM_UP`` that are not counted."""
+@dataclass(frozen=True)
+class Lone(World):
+    """The first of ``size`` ranks, the others of which are not there: what it holds counts as what all have."""
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """``tensor`` itself."""
+        return tensor
+
+    def least(self, number: int) -> int:
+        """``number`` itself."""
+        return number
+
+
+def probe(job: Job, *, ranks: int, threads: int, cache: Path) -> Timing:
+    """Medians of ``MEASURED`` steps of ``job`` on this process's device, after ``WARM_UP`` that are not counted.
+
+    Of ``ranks`` workers the first one's share, with its CPU ``threads``; nothing is summed over workers.
+    """
     started = time.perf_counter()
-    with tempfile.TemporaryDirectory() as directory:
-        run = assemble(job, RunFolder(Path(directory).resolve()), World(), SilentReporter(), cache=cache)
+    with tempfile.TemporaryDirectory() as directory, computing_with(threads):
+        world = Lone(0, ranks) if ranks > 1 else World()
+        run = assemble(job, RunFolder(Path(directory).resolve()), world, SilentReporter(), cache=cache)
         seconds = [_step_seconds(run, 1)]
         start_s = time.perf_counter() - started
         seconds += [_step_seconds(run, step) for step in range(2, WARM_UP + MEASURED + 1)]
@@ -46,6 +69,17 @@ def probe(job: Job, *, cache: Path) -> Timing:
         )
 
 
+@contextmanager
+def computing_with(threads: int) -> Iterator[None]:
+    """While it lasts, this process computes with so many CPU threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def _step_seconds(run: Run, step: int) -> float:
     started = time.perf_counter()
     batch = batches_of(run).of_step(step)
@@ -55,9 +89,9 @@ def _step_seconds(run: Run, step: int) -> float:
 
 def _validation_seconds(run: Run) -> float:
     """Seconds of a whole validation, from its first passes."""
-    rows, split = run.settings.micro_batch, run.data.validation
-    passes = -(-len(split) // rows)
-    batches = in_order(split, rows=rows, rank=0, ranks=1, device=run.world.device)
+    rows, split, world = run.settings.micro_batch, run.data.validation, run.world
+    passes = passes_over(len(split), world.size, rows)
+    batches = in_order(split, rows=rows, rank=world.rank, ranks=world.size, device=world.device)
     times = []
     for _, batch in zip(range(VALIDATION_PASSES), batches, strict=False):
         started = time.perf_counter()
