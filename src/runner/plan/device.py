@@ -3,13 +3,12 @@
 Nothing is allocated on it; a limit can be set.
 """
 
-import os
-
 import torch
 
 from runner.config.cores import usable_cores
 from runner.errors import UserError
 from runner.model.fused import attention_here
+from runner.plan.available import available_bytes
 from runner.plan.settings import Device
 
 LEAST_CAPABILITY = (8, 0)  # bfloat16 and flash attention
@@ -23,7 +22,7 @@ def present_device() -> Device:
     Raises ``UserError`` for a card that is too old.
     """
     if not torch.cuda.is_available():
-        return Device("cpu", f"the CPU ({usable_cores()} cores)", _available_gib())
+        return Device("cpu", f"the CPU ({usable_cores()} cores)", available_bytes() / 2**30)
     index = torch.cuda.current_device()
     if old := too_old(index):
         hide = "or hide it to train on the CPU (CUDA_VISIBLE_DEVICES=)"
@@ -44,7 +43,3 @@ def limit_memory(device: torch.device, gib: float) -> None:
     index = torch.cuda.current_device() if device.index is None else device.index
     total = torch.cuda.get_device_properties(index).total_memory
     torch.cuda.set_per_process_memory_fraction(min(1.0, gib * 2**30 / total), index)
-
-
-def _available_gib() -> float:
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
