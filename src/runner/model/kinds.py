@@ -3,7 +3,6 @@
 What nothing tells beforehand is found with the weights: ``runner.train.agreement``.
 """
 
-import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -65,7 +64,7 @@ def _why_not(lm: Any) -> str | None:
         return f"in layers of {unknown} documents in one buffer would see each other"
     if lm._is_stateful:
         return "its layers carry a state from token to token, over the ends of documents"
-    if not lm._supports_sdpa or not hasattr(sys.modules[type(lm).__module__], "ALL_ATTENTION_FUNCTIONS"):
+    if not (lm._supports_sdpa and lm._supports_attention_backend):
         return "transformers does not let another attention take the place of its own"
     return "its decoder has no list of layers" if _layers_of(lm) is None else None
 
