@@ -33,7 +33,7 @@ class Passes:
 
 @dataclass(frozen=True)
 class Progress:
-    """Everything but tensors.  The data order needs no state: it follows from (seed, step), and dropout from passes."""
+    """Everything but tensors.  The order of the data follows from (seed, step), dropout from these and ``passes``."""
 
     step: int
     horizon: Horizon
