@@ -16,7 +16,7 @@ from runner.evaluation.generation import Sampling, complete
 from runner.evaluation.generation.cache import _slot_attention
 from runner.model.adapter import causal_lm
 from runner.model.attention import _packed_attention
-from runner.model.base import load_base
+from runner.model.base import Residency, load_base
 from runner.model.kinds import decoder_layers
 from runner.plan import read_geometry, settle
 from runner.plan.settings import Device
@@ -225,6 +225,13 @@ def test_weights_that_are_shared_out_are_not_looked_at(tmp_path: Path, monkeypat
 def test_rounding_in_16_bits_is_no_disagreement(tmp_path: Path) -> None:
     base = tiny_base(tmp_path, "starcoder2", GROUPED).to(torch.bfloat16)
     check_agreement(base, "a model")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("residency", ["dequantized", "nf4"])
+def test_the_kernels_of_a_gpu_agree_on_the_embedded_base(residency: Residency) -> None:
+    base = load_base(Model(), torch.device("cuda"), residency=residency, seed=0)
+    check_agreement(base, "the embedded base")
 
 
 def test_layers_are_found_by_other_names_and_compiled(tmp_path: Path) -> None:
