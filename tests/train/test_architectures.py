@@ -20,12 +20,16 @@ from runner.model.base import Residency, load_base
 from runner.model.kinds import decoder_layers
 from runner.plan import read_geometry, settle
 from runner.plan.settings import Device
-from runner.train import agreement, step
+from runner.runs import RunFolder
+from runner.train import agreement, assembly, step
 from runner.train.agreement import check_agreement
+from runner.train.assembly import assemble
 from runner.train.batches import micro_batch
 from runner.train.loss import linear_cross_entropy
+from runner.train.reporter import SilentReporter
 from runner.train.setup import build_model, compile_layers
 from runner.train.step import token_losses
+from runner.train.world import World
 
 CPU = torch.device("cpu")
 LENGTHS = (9, 7)
@@ -162,6 +166,13 @@ def test_a_model_is_refused_by_its_configuration(tmp_path: Path, model_type: str
     assert told in str(raised.value)
     assert str(raised.value).startswith(f"{model_type} models are not trained")
     assert f"model.id {tmp_path}" in str(raised.value)
+
+
+def test_a_model_is_refused_before_data_are_tokenised_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = tiny_job(tmp_path / "model", "gemma2", REFUSED["gemma2"][0])
+    monkeypatch.setattr(assembly, "load_data", lambda *_, **__: pytest.fail("tokenised"))
+    with pytest.raises(UserError, match="gemma2 models are not trained"):
+        assemble(job, RunFolder(tmp_path / "run"), World(device=CPU), SilentReporter(), cache=tmp_path)
 
 
 def test_a_model_that_mixes_documents_is_refused_before_its_first_step(tmp_path: Path) -> None:

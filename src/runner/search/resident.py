@@ -57,8 +57,8 @@ class ResidentBase:
         """
         self._job, self._world, device = _widened(job, largest_rank), world, world.device
         choose_kernels(device, deterministic=job.train.deterministic)
+        geometry = read_geometry(self._job)  # which refuses some models, before data are tokenised for them
         _, self.data = load_data(job, cache=cache)
-        geometry = read_geometry(self._job)
         here = present_device()
         snapshot_gib = STATE_BYTES * geometry.trainable / GIB
         self._settings = settle(

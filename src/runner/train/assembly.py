@@ -55,11 +55,11 @@ def assemble(job: Job, folder: RunFolder, world: World, reporter: Reporter, *, c
     watch = Stopwatch()
     choose_kernels(world.device, deterministic=job.train.deterministic)
     started = pinned(job, folder, world, reporter)
+    geometry = read_geometry(started)  # which refuses some models, before data are tokenised for them
     encoder, data = load_data(started, cache=cache)
     watch.lap("data_s")
     stamp = stamp_of(job, started.model, data.fingerprint)
     saves = Saves.begin(folder, world, keep=job.checkpoint.keep, stamp=stamp)
-    geometry = read_geometry(started)
     settings = settled_together(started, geometry, world, saves)
     if settings.compiled and geometry.why_not_fused is not None:
         text = f"layers are compiled and not written out: {geometry.why_not_fused}"
