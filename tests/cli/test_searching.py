@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from runner.cli import searching
 from runner.cli.searching import STOPPING, Searching
 from runner.search.folder import SearchFolder
 from runner.search.journal import Journal
-from runner.search.records import Study
+from runner.search.records import LostRepeat, Study
 from runner.search.space import Space
 from search_fakes import course, run, space
 
@@ -65,6 +66,14 @@ def test_each_measurement_is_a_line_and_told_once(found: Space, studies: list[St
     assert lines[0].startswith("trial   0  rank 2, learning rate 0.003637  stop step     20  loss 2.5191")
     assert any("held back: of 3 at step 20 1 may go on so far, and 2 were better" in line for line in lines)
     assert any("again with seed 18  loss" in line for line in lines)
+
+
+def test_a_repeat_that_was_lost_is_a_line(found: Space, studies: list[Study], tmp_path: Path) -> None:
+    lost = LostRepeat(0, 19, 160, True, "diverged", "the loss is not finite")
+    stream = io.StringIO()
+    study, ended = one_after_the_other([studies[-1], replace(studies[-1], lost=(lost,))])
+    Searching(found, stream).follow(SearchFolder(tmp_path), study, ended)
+    assert stream.getvalue() == "trial   0 again with seed 19  diverged: the loss is not finite\n"
 
 
 def test_what_an_earlier_start_measured_is_not_told_again(found: Space, studies: list[Study], tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ class Searching:
             elapsed_s=time.monotonic() - self._began,
             keys=tuple(search.space),
             steps={int(name.partition("-")[2]): step for name, step in trials.items()},
-            repeating=max(0, repeats_of(search) - len(study.repeats)),
+            repeating=max(0, repeats_of(search) - len(study.repeats) - len(study.lost)),
             expected_tokens=tokens * (self._space.expected_steps(study.trials[0].values) if study.trials else 0),
             repeat_tokens=tokens * search.stop_steps[-1],
         )
@@ -113,9 +113,12 @@ class Searching:
             if trial.ending and trial.ending != "finished" and self._first_time(trial.number, ending):
                 lines.append(f"{told}  {ending}")
         for repeat in study.repeats:
-            if self._first_time(repeat.trial, f"seed {repeat.seed} {repeat.rung.stop_step}"):
+            if self._first_time(repeat.trial, f"seed {repeat.seed} {repeat.rung.stop_step} {repeat.decayed}"):
                 loss = loss_of(repeat.rung, self._space.search.objective)
                 lines.append(f"trial {repeat.trial:>3} again with seed {repeat.seed}  loss {loss:.4f}")
+        for lost in study.lost:
+            if self._first_time(lost.trial, f"seed {lost.seed} {lost.stop_step} {lost.decayed}"):
+                lines.append(f"trial {lost.trial:>3} again with seed {lost.seed}  {lost.ending}: {lost.why}")
         return lines
 
     def _first_time(self, trial: int, what: str) -> bool:

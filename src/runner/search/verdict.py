@@ -58,7 +58,7 @@ def _remarks(found: Findings, best: Pair) -> Iterator[str]:
     if found.rival is not None:
         yield _against_rival(found.rival, best, found.noise)
     if found.noise is None:
-        yield "Nothing was trained again with another seed, so how much of a difference is luck is not known."
+        yield "No run with another seed gave a loss, so how much of a difference is luck is not known."
     else:
         yield from _of_seeds(found.noise, best)
     yield from _of_decays(found.decays)
