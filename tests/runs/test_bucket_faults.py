@@ -6,10 +6,9 @@ import time
 from pathlib import Path
 
 import pytest
-from buckets import Objects
 
 from bucket_server import BUCKET, KEY, SECRET, Gate, ask_for_credentials, free_port
-from runner.errors import Stopped, UserError
+from runner.errors import UserError
 from runner.runs.remote.faults import Refused, StorageFault, Unreachable, told
 from runner.runs.remote.opening import check_storage
 from runner.runs.remote.store import Store
@@ -34,15 +33,6 @@ def refused(url: str) -> StorageFault:
 def test_a_bucket_that_takes_everything_is_fine_and_nothing_is_left_in_it() -> None:
     check_storage(f"s3://{BUCKET}/runs")
     assert Store(f"s3://{BUCKET}").keys("") == []
-
-
-def test_a_stop_asked_while_the_storage_is_waited_for_is_no_fault_of_it() -> None:
-    class Slow(Objects):
-        async def _find(self, path: str) -> list[str]:
-            raise Stopped("stopped before the first step", path)
-
-    with pytest.raises(Stopped):
-        Store("s3://memory", Slow()).keys("runs")
 
 
 @pytest.mark.usefixtures("s3_port")

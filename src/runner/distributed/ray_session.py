@@ -5,6 +5,7 @@ A Ray that happens to run on the machine is never joined unless its address was 
 
 import logging
 import os
+import signal
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -69,6 +70,9 @@ def ray_session(cluster: Cluster) -> Iterator[Resources]:
             "run the same command again; it goes on from the last checkpoint",
         ) from error
     except SystemExit as error:  # Ray's way to take SIGTERM while it starts
+        signal.alarm(0)  # by which Ray's handler beneath aborts this process 3 s later
+        with servers_end_when_asked():
+            ray.shutdown()
         raise Stopped("stopped before the first step", "Ray was starting", "run it again") from error
     if cluster.address is None:
         _narrow_token_file()

@@ -16,13 +16,21 @@ from runner.errors import Interrupted, Stopped
 @contextmanager
 def sigterm_stops() -> Iterator[None]:
     """Within the block SIGTERM raises ``Stopped``, as long as nothing is trained: then ``StopSignals`` takes it."""
+    asked = False
 
     def stop(_number: int, _frame: FrameType | None) -> None:
-        raise Stopped("stopped before the first step", "nothing had been trained", "run it again")
+        nonlocal asked
+        asked = True
+        raise SystemExit
 
     before = signal.signal(signal.SIGTERM, stop)
     try:
         yield
+    except BaseException:
+        if not asked:
+            raise
+        # also what a library that was just being imported has made of it
+        raise Stopped("stopped before the first step", "nothing had been trained", "run it again") from None
     finally:
         signal.signal(signal.SIGTERM, before)
 

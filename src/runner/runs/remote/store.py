@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from runner.config.storage import scheme_of
-from runner.errors import RunnerError, UserError
+from runner.errors import UserError
 from runner.runs.remote.faults import told
 
 PACKAGES = {"s3": "s3fs", "gs": "gcsfs"}
@@ -102,8 +102,6 @@ class Store:
             return sync(
                 self._system.loop, getattr(self._system, f"_{name}"), *arguments, timeout=seconds or ANSWER_S, **options
             )
-        except RunnerError:
-            raise  # a stop that was asked for meanwhile
         except Exception as error:
             raise told(error, self.url) from error
 
