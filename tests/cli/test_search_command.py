@@ -34,7 +34,7 @@ def searched(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
             return SearchOutcome(opened.folder, opened.place, request.space, study, answer, ending)
 
     monkeypatch.setattr(runner.search.driver, "search", search)
-    monkeypatch.setattr("runner.cli.search.data_to_train_on", lambda job: seen.update(prepared=job))
+    monkeypatch.setattr("runner.cli.ready.data_to_train_on", lambda job: seen.update(prepared=job))
     monkeypatch.setattr("runner.distributed.ray_session.usable_cores", lambda: 8)
     return seen
 

@@ -43,7 +43,7 @@ def launched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[dict[str, 
         return finished_run(job, tmp_path / "stored")
 
     monkeypatch.setattr(runner.distributed, "launch", launch)
-    monkeypatch.setattr("runner.cli.train.data_to_train_on", lambda job: calls.append({"prepared": job}))
+    monkeypatch.setattr("runner.cli.ready.data_to_train_on", lambda job: calls.append({"prepared": job}))
     monkeypatch.setattr("runner.distributed.ray_session.usable_cores", lambda: 8)
     return calls
 
@@ -96,7 +96,7 @@ def test_a_wrong_number_of_workers_is_told(
 def test_more_than_the_machine_has_is_refused_before_data_are_prepared(
     command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(f"runner.cli.{command}.data_to_train_on", lambda _: pytest.fail("data are prepared"))
+    monkeypatch.setattr("runner.cli.ready.data_to_train_on", lambda _: pytest.fail("data are prepared"))
     began = time.monotonic()
     code, _, err = typed(capsys, command, "--workers", "5000")
     assert time.monotonic() - began < 5
@@ -115,7 +115,7 @@ def test_sigterm_while_data_are_prepared_ends_with_the_code_for_what_can_be_resu
         time.sleep(10)
         pytest.fail("nothing came")
 
-    monkeypatch.setattr(f"runner.cli.{command}.data_to_train_on", prepare)
+    monkeypatch.setattr("runner.cli.ready.data_to_train_on", prepare)
     code, _, err = typed(capsys, command)
     assert (code, err) == (75, "stopped before the first step; nothing had been trained; run it again\n")
     assert signal.getsignal(signal.SIGTERM) is before
@@ -190,7 +190,7 @@ def test_each_ending_has_its_exit_code_and_one_line(
         raise error
 
     monkeypatch.setattr(runner.distributed, "launch", launch)
-    monkeypatch.setattr("runner.cli.train.data_to_train_on", lambda _: None)
+    monkeypatch.setattr("runner.cli.ready.data_to_train_on", lambda _: None)
     ended, _, said = typed(capsys, "train")
     assert ended == code
     assert said.strip() == begins

@@ -128,11 +128,8 @@ def _told(error: RunnerError, *, debug: bool) -> int:
 
         traceback.print_exception(error)
     text = str(error)
-    if isinstance(error, JobFileError):
-        faults = error.faults
-        text = faults[0] if len(faults) == 1 else "\n".join([f"{error.what}:", *(f"  {fault}" for fault in faults)])
-    else:
-        text = " ".join(text.split())
+    if isinstance(error, JobFileError) and len(error.faults) == 1:
+        (text,) = error.faults
     resumable = isinstance(error, Stopped | Interrupted)
     return _line(text if resumable else f"error: {text}", error.exit_code)
 

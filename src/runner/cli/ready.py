@@ -13,9 +13,27 @@ from runner.cli.ticker import Ticker
 from runner.errors import UserError
 
 if TYPE_CHECKING:
+    from runner.config.cluster import Cluster
     from runner.config.job import Job, Model
     from runner.data import PreparedData
     from runner.model.tokenizer import Encoder
+
+
+def make_ready(job: "Job", profile: "Cluster") -> None:
+    """Return when ``job`` can be trained as ``profile`` says, its data at hand if its workers are here.
+
+    Raises ``UserError`` for storage, a model or data that will not do.
+    """
+    from runner.config.storage import is_url
+
+    if is_url(profile.storage):
+        from runner.runs.remote.opening import check_storage
+
+        check_storage(profile.storage)
+    if profile.address is None:
+        data_to_train_on(job)
+    else:
+        check_for_elsewhere(job)
 
 
 def prepared_data(job: "Job") -> "tuple[Encoder, PreparedData]":

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from runner.cli.options import CACHE, Address, ClusterFile, Overrides, Workers, named_cluster
-from runner.cli.ready import check_for_elsewhere, data_to_train_on
+from runner.cli.ready import make_ready
 from runner.errors import Interrupted, Stopped, UserError
 
 if TYPE_CHECKING:
@@ -64,20 +64,12 @@ def search(
     typer.echo(f"{described(space)}\n")
     if dry_run:
         return
-    from runner.config.storage import is_url
     from runner.distributed.ray_session import check_local_size
     from runner.distributed.signals import sigterm_stops
 
     check_local_size(profile)
     with sigterm_stops():
-        if is_url(profile.storage):
-            from runner.runs.remote.opening import check_storage
-
-            check_storage(profile.storage)
-        if profile.address is None:
-            data_to_train_on(space.job)
-        else:
-            check_for_elsewhere(space.job)
+        make_ready(space.job, profile)
         _run(space, profile, resume=resume, retry=retry)
 
 

@@ -22,7 +22,7 @@ from runner.cli.options import (
     named_cluster,
     named_job,
 )
-from runner.cli.ready import check_for_elsewhere, data_to_train_on
+from runner.cli.ready import make_ready
 
 if TYPE_CHECKING:
     from runner.config.cluster import Cluster
@@ -58,20 +58,12 @@ def train(
 
         show_plan(settings, profile, measure=False)
         return
-    from runner.config.storage import is_url
     from runner.distributed.ray_session import check_local_size
     from runner.distributed.signals import sigterm_stops
 
     check_local_size(profile)
     with sigterm_stops():
-        if is_url(profile.storage):
-            from runner.runs.remote.opening import check_storage
-
-            check_storage(profile.storage)
-        if profile.address is None:
-            data_to_train_on(settings)
-        else:
-            check_for_elsewhere(settings)
+        make_ready(settings, profile)
         from runner.cli.watching import Watching
         from runner.distributed import launch
 

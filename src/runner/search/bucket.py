@@ -4,19 +4,17 @@ The folder holds records alone, so that it is sent as the records of a run are; 
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from runner.config.storage import is_url
 from runner.distributed.kept import check_copies
 from runner.errors import UserError
-from runner.runs import JSON, RunFolder
-from runner.runs.remote.bringing import bring_records, set_aside
+from runner.runs import RunFolder
 from runner.runs.remote.claim import Claim
 from runner.runs.remote.layout import DRIVER_FILE, JOB_FILE, Origin, copies, lock_file, write_origin
-from runner.runs.remote.opening import LAST_WORDS_S
-from runner.runs.remote.patience import patiently
+from runner.runs.remote.opening import bring_claimed, tell_state
 from runner.runs.remote.register import Register
 from runner.runs.remote.sending import Sender
 from runner.runs.remote.store import Store
@@ -86,12 +84,7 @@ class BucketSearch(OpenSearch):
 
     def tell(self) -> None:
         """Let the bucket say how far the search is; ``StaleAttempt`` if another process has it now."""
-        state = cast("dict[str, JSON]", asdict(self.state))
-        patiently(
-            lambda: self.claim.change(lambda entry: replace(entry, state=state)),
-            give_up_s=LAST_WORDS_S,
-            kept_in=str(self.folder.root),
-        )
+        tell_state(self.claim, self.state, RunFolder(self.folder.root))
 
 
 def open_kept_search(storage: str, space: Space, *, resume: bool, cache: Path, patience_s: float) -> OpenSearch:
@@ -116,10 +109,7 @@ def open_kept_search(storage: str, space: Space, *, resume: bool, cache: Path, p
 
 def _opened(claim: Claim, store: Store, root: Path, space: Space, *, resume: bool, patience_s: float) -> BucketSearch:
     folder = RunFolder.at(root, space.search.name)
-    if claim.entry.state is None:
-        set_aside(folder)
-    else:
-        bring_records(store, claim.entry, folder)
+    bring_claimed(claim, store, folder)
     opened = open_search(root, space, resume=resume)
     search = BucketSearch(opened.folder, opened.journal, opened.state, opened.finished, opened.lock, claim, store)
     try:

@@ -58,12 +58,13 @@ def probe(job: Job, *, ranks: int, threads: int, cache: Path) -> Timing:
         start_s = time.perf_counter() - started
         seconds += [_step_seconds(run, step) for step in range(2, WARM_UP + MEASURED + 1)]
         validation_s, peak = _validation_seconds(run), peak_gib(run.world.device)
+        counted = _counted(run)
         return Timing(
             step_s=statistics.median(seconds[WARM_UP:]),
             validation_s=validation_s,
             start_s=start_s,
-            counts=COUNTS if _counted(run) else 0,
-            count_s=_count_seconds(run),
+            counts=COUNTS if counted else 0,
+            count_s=_count_seconds(run, counted),
             steps=len(seconds),
             peak_gib=peak,
         )
@@ -105,9 +106,8 @@ def _counted(run: Run) -> tuple[str, ...]:
     return () if why_not_executed(run.job) is not None else counted_questions(run.data, run.job)
 
 
-def _count_seconds(run: Run) -> float:
-    """Seconds of one count of the solved questions, from its first batch; a tuned model's answers may be longer."""
-    ids = _counted(run)
+def _count_seconds(run: Run, ids: tuple[str, ...]) -> float:
+    """Seconds of one count of the solved questions, from their first batch; a tuned model's answers may be longer."""
     if not ids:
         return 0.0
     asked = ids[:QUESTIONS]

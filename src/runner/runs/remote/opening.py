@@ -21,7 +21,7 @@ from runner.runs.remote.layout import DRIVER_FILE, JOB_FILE, STOP_KEY, Origin, c
 from runner.runs.remote.patience import patiently
 from runner.runs.remote.register import Register
 from runner.runs.remote.store import Store, check_package
-from runner.runs.state import State
+from runner.runs.state import RunState, State
 
 LAST_WORDS_S = 60.0  # for which the end of a run is tried to be told
 
@@ -69,12 +69,25 @@ class RemoteRun(OpenRun):
         self.claim.release()
 
     def _tell(self) -> None:
-        state = cast("dict[str, JSON]", asdict(self.state))
-        patiently(
-            lambda: self.claim.change(lambda entry: replace(entry, state=state)),
-            give_up_s=LAST_WORDS_S,
-            kept_in=str(self.folder.root),
-        )
+        tell_state(self.claim, self.state, self.folder)
+
+
+def tell_state(claim: Claim, state: RunState, folder: RunFolder) -> None:
+    """Let the bucket say how far what ``claim`` holds is; ``StaleAttempt`` if another process has it now."""
+    values = cast("dict[str, JSON]", asdict(state))
+    patiently(
+        lambda: claim.change(lambda entry: replace(entry, state=values)),
+        give_up_s=LAST_WORDS_S,
+        kept_in=str(folder.root),
+    )
+
+
+def bring_claimed(claim: Claim, store: Store, folder: RunFolder) -> None:
+    """The records of what ``claim`` holds, in ``folder``; a copy that the bucket has nothing of goes out of the way."""
+    if claim.entry.state is None:
+        set_aside(folder)
+    else:
+        bring_records(store, claim.entry, folder)
 
 
 def check_storage(url: str) -> None:
@@ -124,10 +137,7 @@ def _opened(store: Store, root: Path, name: str, job: JobRecord) -> RemoteRun:
     folder = RunFolder.at(root, name)
     claim = Claim(store, lock_file(root, name))
     try:
-        if claim.entry.state is None:
-            set_aside(folder)
-        else:
-            bring_records(store, claim.entry, folder)
+        bring_claimed(claim, store, folder)
         opened = open_run(root, name, job=job, resume="auto")
         run = RemoteRun(folder, opened.status, opened.state, opened.lock, claim, store)
         try:
