@@ -51,7 +51,7 @@ def train(turn: Turn, cache: str) -> None:
         while f"checkpoints/step-{step:06d}" not in Register(Store(turn.bucket["url"])).newest().folders:
             time.sleep(0.05)
 
-    given = Assignment(JOB.model_dump(mode="json"), turn.root, cache, turn.launch, 0.0, 1, bucket=turn.bucket)
+    given = Assignment(JOB.model_dump(mode="json"), turn.root, cache, turn.launch, 0.0, 0.0, 1, bucket=turn.bucket)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(RayReporter, "saved", saved)
         worker.work(asdict(given))

@@ -47,7 +47,7 @@ def job() -> Job:
 def worked(root: Path, cache: Path, run: Store, launch: str) -> Outcome | RunnerError | None:
     """What is told of the end of the launch ``launch``."""
     bucket = asdict(Bucket(run.url, "launcher", 1.0))
-    work(asdict(Assignment(job().model_dump(mode="json"), str(root), str(cache), launch, 0.0, 1, bucket=bucket)))
+    work(asdict(Assignment(job().model_dump(mode="json"), str(root), str(cache), launch, 0.0, 0.0, 1, bucket=bucket)))
     return read_outcome(root, launch)
 
 

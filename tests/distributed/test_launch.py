@@ -143,6 +143,10 @@ def test_sigterm_saves_the_same_command_goes_on_and_a_killed_worker_loses_nothin
     assert weights(tmp_path / "demo") == weights(whole)
     records = read_metrics(tmp_path / "demo" / "metrics.jsonl")
     assert [r.get("name") for r in records].count("resumed") == 2
+    *typed, again = [r for r in records if r["kind"] == "startup"]
+    assert [{"ray_s", "workers_s"} & set(r) for r in typed] == [{"ray_s", "workers_s"}] * 2
+    assert "ray_s" not in again, "for what Ray starts again nobody types a command"
+    assert 0.0 < again["workers_s"] < typed[1]["ray_s"] + typed[1]["workers_s"]  # type: ignore[operator]
 
 
 def members_of(group: int) -> list[psutil.Process]:

@@ -38,7 +38,9 @@ def worked(job: Job, root: Path, cache: Path, bucket: Bucket | None = None) -> O
     """What is told of the end of ``job`` as a worker trains it."""
     root.mkdir(exist_ok=True)
     kept = asdict(bucket) if bucket is not None else None
-    assignment = Assignment(job.model_dump(mode="json"), str(root), str(cache), "launch", 0.0, threads=1, bucket=kept)
+    assignment = Assignment(
+        job.model_dump(mode="json"), str(root), str(cache), "launch", 0.0, 0.0, threads=1, bucket=kept
+    )
     work(asdict(assignment))
     return read_outcome(root, "launch")
 
@@ -84,7 +86,7 @@ def test_a_disk_that_fills_is_told_once_and_the_last_checkpoint_is_kept(
 
 
 def test_a_disk_that_ray_finds_full_is_told_like_one_that_a_worker_finds(tmp_path: Path) -> None:
-    assignment = Assignment({}, str(tmp_path), "", "launch", 0.0, threads=1)
+    assignment = Assignment({}, str(tmp_path), "", "launch", 0.0, 0.0, threads=1)
     text = "worker 0 failed:\n[Errno 28] Error writing bytes to file. Detail: [errno 28] No space left on device"
     told = _failed(RuntimeError(text), assignment)
     assert isinstance(told, DoesNotFit)
@@ -187,7 +189,7 @@ def test_a_worker_writes_through_no_link(
 
 def test_ray_keeps_what_it_keeps_through_no_link(tmp_path: Path) -> None:
     (tmp_path / "ray").symlink_to(tmp_path.parent / "outside")
-    assignment = Assignment({}, str(tmp_path), "", "launch", 0.0, threads=1)
+    assignment = Assignment({}, str(tmp_path), "", "launch", 0.0, 0.0, threads=1)
     resources = Resources(workers=1, cpus_per_worker=1, gpus_per_worker=0)
     with pytest.raises(UserError, match="leads out of the run's folder"):
         _trainer(assignment, Cluster(), resources, 0)

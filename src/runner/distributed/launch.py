@@ -4,6 +4,7 @@ What the workers do is in ``worker``; starting and checking Ray itself in ``ray_
 """
 
 import threading
+import time
 import uuid
 from collections.abc import Callable
 from dataclasses import asdict
@@ -75,6 +76,7 @@ def _assignment(
         cache=str(cache.expanduser().resolve()),
         launch_id=uuid.uuid4().hex,
         launched_at=launched_at,
+        ray_at=time.time(),
         threads=max(1, resources.cpus_per_worker),
         gpu_memory_gib=cluster.gpu_memory_gib,
         bucket=asdict(bucket) if bucket is not None else None,

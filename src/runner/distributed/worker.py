@@ -13,13 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
+
 from runner.config.disk import is_full_disk
 from runner.config.job import Job
 from runner.distributed.drain import Drain
 from runner.distributed.kept import Bucket, Mirror, mirror_of
 from runner.errors import Diverged, RunnerError, TrainingFailed
 from runner.runs import JSON, STOP_FILE, MetricsLog, RunFolder
-from runner.runs.attempt import StaleAttempt
+from runner.runs.attempt import StaleAttempt, newest_attempt_at
 from runner.runs.full_disk import full_disk
 from runner.runs.metrics import Record
 
@@ -43,6 +45,7 @@ class Assignment:
     cache: str
     launch_id: str
     launched_at: float  # seconds since the epoch, when the command was typed
+    ray_at: float  # the same, when Ray had started or been joined
     threads: int
     gpu_memory_gib: float | None = None
     bucket: dict[str, Any] | None = None  # the fields of a ``Bucket``, where the run is kept in one
@@ -157,8 +160,19 @@ def _reporter(folder: RunFolder, job: Job, assignment: Assignment, mirror: Mirro
         return open_trackers(job.track, folder, step=step)
 
     plain = FileReporter(MetricsLog(folder.metrics_file), open_tracker, folder.inside(STOP_FILE))
-    startup = {"ray_s": round(time.time() - assignment.launched_at, 3)}
-    return RayReporter(plain, startup=startup, mirror=mirror)
+    return RayReporter(plain, startup=_startup(assignment, folder), mirror=mirror)
+
+
+def _startup(assignment: Assignment, folder: RunFolder) -> dict[str, float]:
+    """Seconds from the command until Ray had started, and from then until now.
+
+    Of a worker that Ray started again, for which nobody typed a command, those since its process began.
+    """
+    now, began_at = time.time(), newest_attempt_at(folder.root)
+    if began_at is not None and began_at > assignment.ray_at:
+        return {"workers_s": round(now - psutil.Process().create_time(), 3)}
+    at = assignment.ray_at
+    return {"ray_s": round(at - assignment.launched_at, 3), "workers_s": round(now - at, 3)}
 
 
 class RayReporter:

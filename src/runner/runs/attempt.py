@@ -61,6 +61,14 @@ class Attempt:
             yield
 
 
+def newest_attempt_at(root: Path) -> float | None:
+    """When the newest attempt of the run in ``root`` began, seconds since the epoch; None before the first."""
+    try:
+        return (root / ATTEMPT_FILE).stat().st_mtime
+    except FileNotFoundError:
+        return None
+
+
 def _newest(root: Path) -> tuple[int, str]:
     """Number and identity on record; (0, "") if there is none, or none that can be read: no attempt has that."""
     try:
