@@ -1,5 +1,6 @@
 """How a launch ends whose workers failed: what one of them raised is told, and the run's state says it too."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -56,3 +57,4 @@ def test_a_run_whose_workers_failed_says_so_in_its_state(
     assert str(ended.value).startswith(said)
     summary = load_run(tmp_path, "demo").summary
     assert (summary.state, summary.reason) == ("failed", str(ended.value))
+    assert summary.seconds == pytest.approx(time.time(), abs=60.0), "counted from 1970, when it was typed"

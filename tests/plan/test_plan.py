@@ -12,7 +12,7 @@ from runner.config.load import load_job
 from runner.data import prepare
 from runner.model.tokenizer import load_encoder
 from runner.plan import Device, Plan, Timing, hours, make_plan, read_geometry, render, settle
-from runner.plan.plan import RAY_END_S, RAY_START_S
+from runner.plan.plan import RAY_END_S, RAY_START_IMPORTS, RAY_START_S
 from runner.train.batches import MicroBatch, StepBatch
 
 
@@ -32,16 +32,18 @@ def test_steps_tokens_and_epochs_follow_from_the_packed_data(plan: Plan) -> None
     assert plan.checkpoint_bytes == 12 * plan.geometry.trainable
 
 
-TIMING = Timing(step_s=2.0, validation_s=5.0, start_s=6.0, counts=3, count_s=7.0, steps=11, peak_gib=1.0)
+TIMING = Timing(step_s=2.0, validation_s=5.0, imports_s=2.0, start_s=6.0, counts=3, count_s=7.0, steps=11, peak_gib=1.0)
 
 
 def test_hours_add_start_end_steps_validations_and_counts(plan: Plan) -> None:
-    assert hours(plan, TIMING) * 3600 == pytest.approx(RAY_START_S + 6 + RAY_END_S + 50 * 2 + 4 * 5 + 3 * 7)
+    assert hours(plan, TIMING) * 3600 == pytest.approx(
+        RAY_START_S + RAY_START_IMPORTS * 2 + 6 + RAY_END_S + 50 * 2 + 4 * 5 + 3 * 7
+    )
 
 
 def test_the_time_is_shown_as_the_sum_of_its_terms(plan: Plan) -> None:
     shown = render(plan, TIMING).splitlines()[-1]
-    outside = RAY_START_S + 6 + RAY_END_S
+    outside = RAY_START_S + RAY_START_IMPORTS * 2 + 6 + RAY_END_S
     assert f"start and end {outside:.0f} s + 50 steps x 2.000 s + 4 validations x 5.00 s" in shown
     assert " + 3 counts of solved questions x 7.00 s" in shown
     assert "counts" not in render(plan, replace(TIMING, counts=0, count_s=0.0))
@@ -60,7 +62,9 @@ PROBED = ["data.questions=100", "train.tokens_per_step=512", "evaluation.max_new
 def test_a_probe_measures_real_steps_and_counts(tmp_path: Path) -> None:
     from runner.train.probe import probe
 
-    timing = probe(load_job(None, [*PROBED, "evaluation.questions=4"]), ranks=1, threads=1, cache=tmp_path)
+    timing = probe(
+        load_job(None, [*PROBED, "evaluation.questions=4"]), ranks=1, threads=1, cache=tmp_path, imports_s=2.0
+    )
     assert timing.step_s > 0.0
     assert timing.validation_s > 0.0
     assert timing.peak_gib > 0.1
@@ -79,10 +83,14 @@ def test_a_probe_counts_one_batch_for_all_questions(tmp_path: Path, monkeypatch:
 
     monkeypatch.setattr(probing, "count_passes", counted)
     monkeypatch.setattr(probing, "QUESTIONS", 5)
-    timing = probing.probe(load_job(None, [*PROBED, "evaluation.questions=20"]), ranks=1, threads=1, cache=tmp_path)
+    timing = probing.probe(
+        load_job(None, [*PROBED, "evaluation.questions=20"]), ranks=1, threads=1, cache=tmp_path, imports_s=2.0
+    )
     assert batches == [5]
     assert 0.4 <= timing.count_s < 2.0
-    timing = probing.probe(load_job(None, [*PROBED, "evaluation.questions=0"]), ranks=1, threads=1, cache=tmp_path)
+    timing = probing.probe(
+        load_job(None, [*PROBED, "evaluation.questions=0"]), ranks=1, threads=1, cache=tmp_path, imports_s=2.0
+    )
     assert (batches, timing.counts, timing.count_s) == ([5], 0, 0.0)
 
 
@@ -101,10 +109,10 @@ def test_a_probe_executes_another_models_programs_in_a_sandbox_or_not_at_all(
     monkeypatch.setattr(passes, "EMBEDDED", {})  # the embedded model is now one that nobody knows
     monkeypatch.setattr(passes, "sandbox_works", lambda: "bubblewrap (bwrap) is not installed")
     job = load_job(None, [*PROBED, "evaluation.questions=4"])
-    timing = probing.probe(job, ranks=1, threads=1, cache=tmp_path)
+    timing = probing.probe(job, ranks=1, threads=1, cache=tmp_path, imports_s=2.0)
     assert (made, timing.counts, timing.count_s) == ([], 0, 0.0)
     monkeypatch.setattr(passes, "sandbox_works", lambda: None)
-    assert probing.probe(job, ranks=1, threads=1, cache=tmp_path).counts == 3
+    assert probing.probe(job, ranks=1, threads=1, cache=tmp_path, imports_s=2.0).counts == 3
     assert len(made) == 1
 
 
@@ -136,7 +144,9 @@ def test_a_probe_of_several_workers_takes_the_share_of_one_with_its_threads(
     validations = []
     for ranks, share in ((1, 4), (3, 2), (4, 1)):
         passes.clear()
-        timing = probing.probe(load_job(None, [*PROBED, *changes]), ranks=ranks, threads=3, cache=tmp_path)
+        timing = probing.probe(
+            load_job(None, [*PROBED, *changes]), ranks=ranks, threads=3, cache=tmp_path, imports_s=2.0
+        )
         assert set(passes) == {share}
         validations.append(timing.validation_s)
     assert validations[0] > 1.5 * validations[1] > 1.5 * validations[2] > 0.0
@@ -164,8 +174,9 @@ def test_the_command_measures_one_workers_share_and_nothing_of_workers_that_shar
 
     asked: list[tuple[int, int]] = []
 
-    def probed(_job: object, *, ranks: int, threads: int, cache: Path) -> Timing:
+    def probed(_job: object, *, ranks: int, threads: int, cache: Path, imports_s: float) -> Timing:
         assert cache.is_absolute()
+        assert imports_s > 0.0
         asked.append((ranks, threads))
         return TIMING
 

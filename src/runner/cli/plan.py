@@ -3,6 +3,7 @@
 Calculating is ``runner.plan``'s, measuring ``runner.train.probe``'s.
 """
 
+import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -31,6 +32,7 @@ def plan(
 
 def show_plan(job: "Job", cluster: "Cluster", *, measure: bool) -> None:
     """Print the plan of ``job``; with ``measure`` a few real steps are run for its times, where one worker can."""
+    imports_s = _seconds_of_imports() if measure else 0.0  # before anything else imports a part of it
     _, prepared = data_to_train_on(job)
     import torch
 
@@ -45,8 +47,19 @@ def show_plan(job: "Job", cluster: "Cluster", *, measure: bool) -> None:
     if measure and planned.measurable:
         from runner.train.probe import probe
 
-        timing = probe(job, ranks=cluster.workers, threads=_threads(cluster), cache=CACHE.expanduser())
+        threads, cache = _threads(cluster), CACHE.expanduser()
+        timing = probe(job, ranks=cluster.workers, threads=threads, cache=cache, imports_s=imports_s)
     typer.echo(render(planned, timing))
+
+
+def _seconds_of_imports() -> float:
+    """Seconds that importing the code that trains takes here, in this process, which has not done so yet."""
+    started = time.perf_counter()
+    from transformers import AutoModelForCausalLM  # noqa: F401 - with torch the largest part
+
+    import runner.train.loop  # noqa: F401
+
+    return time.perf_counter() - started
 
 
 def _threads(cluster: "Cluster") -> int:

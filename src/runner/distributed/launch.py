@@ -7,7 +7,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from runner.errors import Interrupted, RunnerError, Stopped, TrainingFailed
 from runner.runs import STOP_FILE, JobRecord, OpenRun, Resume
 from runner.runs.folder import RunFolder
 from runner.runs.full_disk import full_disk
+from runner.runs.state import moment
 from runner.runs.trackers import check_trackers
 
 RAY_FOLDER = "ray"  # what Ray Train keeps while it runs; never read
@@ -44,6 +45,8 @@ def launch(job: Job, cluster: Cluster, *, resume: Resume, follow: Follow, launch
     with open_kept_run(cluster.storage, job.name, job=record, resume=resume, cache=cache) as run:
         if run.status == "finished":
             return _finished_before(run)
+        if run.status == "new":
+            run.state = replace(run.state, began=moment(launched_at))
         run.folder.inside(STOP_FILE).unlink(missing_ok=True)
         # Ray takes SIGTERM for itself when it starts: ours must come after
         with ray_session(cluster) as resources, StopSignals(run.folder.inside(STOP_FILE)) as signals:

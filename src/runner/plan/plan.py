@@ -13,7 +13,8 @@ from runner.plan.geometry import Geometry
 from runner.plan.memory import Memory, predict_memory
 from runner.plan.settings import Device, Settings
 
-RAY_START_S = 15.0  # from the command typed to a worker's first line; 13 to 18 s on two cores
+RAY_START_S = 7.5  # from the command typed to a worker's first line, and in it, one process after the other,
+RAY_START_IMPORTS = 2.75  # so many times ``Timing.imports_s``; from 13 s on two cores and 56 on a slow host with a GPU
 RAY_END_S = 5.0  # from a worker's last line to the prompt; 3 to 6 s on two cores
 
 
@@ -58,7 +59,8 @@ class Timing:
 
     step_s: float  # median, as the next
     validation_s: float
-    start_s: float  # from nothing to the first step done
+    imports_s: float  # of the code that trains, in one process
+    start_s: float  # from then to the first step done
     counts: int  # of solved questions, before and after training together
     count_s: float  # one of them
     steps: int
@@ -94,7 +96,7 @@ def hours(plan: Plan, timing: Timing) -> float:
 
 
 def _outside(timing: Timing) -> float:
-    return RAY_START_S + timing.start_s + RAY_END_S
+    return RAY_START_S + RAY_START_IMPORTS * timing.imports_s + timing.start_s + RAY_END_S
 
 
 def render(plan: Plan, timing: Timing | None) -> str:

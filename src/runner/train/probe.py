@@ -45,10 +45,11 @@ class Lone(World):
         return number
 
 
-def probe(job: Job, *, ranks: int, threads: int, cache: Path) -> Timing:
+def probe(job: Job, *, ranks: int, threads: int, cache: Path, imports_s: float) -> Timing:
     """Medians of ``MEASURED`` steps of ``job`` on this process's device, after ``WARM_UP`` that are not counted.
 
     Of ``ranks`` workers the first one's share, with its CPU ``threads``; nothing is summed over workers.
+    ``imports_s`` is handed on.
     """
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as directory, computing_with(threads):
@@ -62,6 +63,7 @@ def probe(job: Job, *, ranks: int, threads: int, cache: Path) -> Timing:
         return Timing(
             step_s=statistics.median(seconds[WARM_UP:]),
             validation_s=validation_s,
+            imports_s=imports_s,
             start_s=start_s,
             counts=COUNTS if counted else 0,
             count_s=_count_seconds(run, counted),
