@@ -21,6 +21,7 @@ from runner.model.adapter import causal_lm
 from runner.runs import JSON, MetricsLog, RunFolder, read_metrics
 from runner.runs.manifest import verified
 from runner.runs.trackers import open_trackers
+from runner.train import loop
 from runner.train.assembly import assemble, batches_of
 from runner.train.loop import begin, run_steps, train
 from runner.train.reporter import FileReporter, SilentReporter
@@ -107,6 +108,22 @@ def test_every_step_has_a_loss_and_the_validation_loss_falls(whole: tuple[Path, 
     measured = [(r["step"], r["loss"]) for r in recorder.records if r["kind"] == "validation"]
     assert [step for step, _ in measured] == [0, 4, 8, 12]
     assert float(str(measured[-1][1])) < float(str(measured[0][1])) - 0.1
+
+
+def test_what_is_measured_before_the_first_step_counts_as_start_up(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def counted(*_: object, **__: object) -> bool:
+        time.sleep(2.0)
+        return True
+
+    monkeypatch.setattr(loop, "record_passes", counted)
+    _, recorder = run(small_job(train__steps=4), tmp_path / "run", cache)
+    (startup,) = (record for record in recorder.records if record["kind"] == "startup")
+    assert list(startup) == ["kind", "step", "data_s", "model_s", "first_measurements_s"]
+    first = next(float(str(r["seconds"])) for r in recorder.records if r["kind"] == "validation")
+    assert 0.0 < first < 2.0, "the count has a time of its own"
+    assert 2.0 + first <= float(str(startup["first_measurements_s"])) < 2.0 + first + 1.0
 
 
 def test_a_run_leaves_exactly_these_files(whole: tuple[Path, Recorder]) -> None:
@@ -267,6 +284,7 @@ sys.path.insert(0, sys.argv[3])
 from test_loop import small_job
 from runner.runs import MetricsLog, RunFolder
 from runner.runs.trackers import open_trackers
+from runner.train import loop
 from runner.train.loop import train
 from runner.train.reporter import FileReporter
 from runner.train.world import World

@@ -8,6 +8,8 @@ import time
 
 import torch
 
+COUNTS_S, VALIDATION_S = "counts_s", "validation_s"  # laps of measurements: of solved questions, of held-out loss
+
 
 class Stopwatch:
     """Seconds between laps, by name."""

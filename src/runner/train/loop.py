@@ -14,6 +14,7 @@ from runner.config.job import Job
 from runner.runs import RunFolder
 from runner.train.assembly import Run, assemble, batches_of
 from runner.train.batches import StepBatch
+from runner.train.clock import COUNTS_S, VALIDATION_S
 from runner.train.halving import with_equal_passes, with_smaller_passes
 from runner.train.memory import forget_failed_pass, is_out_of_memory
 from runner.train.passes import record_passes
@@ -87,7 +88,9 @@ def begin(run: Run, progress: Progress) -> tuple[Run, Progress]:
 
 def _counted(run: Run, progress: Progress) -> bool:
     """Record how many questions are solved now; False if a request to stop cut it short."""
-    return record_passes(run.model, run.encoder, run.data, run.job, run.world, run.reporter, step=progress.step)
+    whole = record_passes(run.model, run.encoder, run.data, run.job, run.world, run.reporter, step=progress.step)
+    run.watch.lap(COUNTS_S)
+    return whole
 
 
 def run_steps(run: Run, progress: Progress) -> tuple[Progress, Ending]:
@@ -193,7 +196,7 @@ def _validated(run: Run, progress: Progress) -> tuple[Run, Progress]:
     run, losses = _held_out(run, progress.step)
     if losses is None:
         return run, progress
-    seconds = run.watch.lap("validation_s")
+    seconds = run.watch.lap(VALIDATION_S)
     run.reporter.record({"kind": "validation", "step": progress.step, **asdict(losses), "seconds": seconds})
     progress = progress.measured(Measured(progress.step, losses.loss))
     if progress.step and progress.best == progress.validations[-1]:

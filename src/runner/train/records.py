@@ -14,7 +14,7 @@ from runner.runs import JSON, describe, record_environment
 from runner.runs.durable import write_file
 from runner.train.assembly import Run
 from runner.train.batches import StepBatch
-from runner.train.clock import peak_gib
+from runner.train.clock import COUNTS_S, VALIDATION_S, peak_gib
 from runner.train.schedule import Horizon
 from runner.train.step import Losses
 
@@ -53,9 +53,9 @@ def plateau_record(rule: Plateau, step: int, sooner: Horizon, planned: Horizon) 
 
 def tell_startup(run: Run, step: int) -> None:
     """Record where the time went from the start of this process's work to the step after ``step``."""
-    run.watch.lap("first_measurements_s")
-    laps = {name: seconds for name, seconds in run.watch.laps.items() if name != "validation_s"}
-    run.reporter.record({"kind": "startup", "step": step, **laps})
+    laps = dict(run.watch.laps)
+    measured = sum(laps.pop(name, 0.0) for name in (COUNTS_S, VALIDATION_S)) + run.watch.lap("to_first_step_s")
+    run.reporter.record({"kind": "startup", "step": step, **laps, "first_measurements_s": round(measured, 3)})
 
 
 def tell_environment(run: Run, step: int) -> None:
