@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
-from loop_under_kills import JOB, kept_step, result
+from loop_under_kills import JOB, result
 
 from runner.runs import JSON, MetricsLog, RunFolder
 from runner.runs.metrics import Record
@@ -22,6 +22,7 @@ from runner.runs.trackers import open_trackers
 from runner.train.loop import train
 from runner.train.reporter import FileReporter
 from runner.train.world import World
+from went_on import kept_step
 
 CHECKPOINT_EVERY, CHECKPOINTS_A_KILL, VALIDATION_EVERY = 10, 10, 100
 ALONE = 10 * CHECKPOINT_EVERY  # steps of the run whose time tells how long ten checkpoints take

@@ -8,13 +8,18 @@ from pathlib import Path
 from typing import Any
 
 FOLDER = Path(__file__).parent
+SHARED = FOLDER.parent  # of modules that other tests use too
+
+
+def _path_before() -> list[str]:
+    return [path] if (path := os.environ.get("PYTHONPATH")) else []
 
 
 def verdict(harness: str, *words: object) -> dict[str, Any]:
     """What the program ``harness`` of this folder found, called with ``words``, on one thread."""
     done = subprocess.run(
         [sys.executable, str(FOLDER / harness), *map(str, words)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(SHARED), *_path_before()])},
         capture_output=True,
         text=True,
         check=False,

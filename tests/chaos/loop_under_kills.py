@@ -22,11 +22,11 @@ import transformers.models.starcoder2.modeling_starcoder2  # noqa: F401
 
 from runner.config.job import Job
 from runner.runs import JSON, MetricsLog, RunFolder, read_metrics
-from runner.runs.manifest import Damaged, verified
 from runner.runs.trackers import open_trackers
 from runner.train.loop import train
 from runner.train.reporter import FileReporter
 from runner.train.world import World
+from went_on import kept_step, went_on_from
 
 STEPS = 24
 KILLS_A_RUN = 10
@@ -56,6 +56,7 @@ class Verdict:
     steps: int = 0  # trained in all, those that were trained again counted
     lost: int = 0  # steps that a kill undid: trained, and not in the checkpoint that was gone on from
     beyond_a_checkpoint: int = 0  # of them, those that a kill at the worst moment cannot explain
+    elsewhere: int = 0  # starts that went on from another step than that of the newest whole checkpoint
     seconds: float = 0.0
     differences: list[str] = field(default_factory=list)
 
@@ -104,19 +105,9 @@ def trained(root: Path) -> int:
     return max((int(str(r["step"])) for r in read_metrics(root / "metrics.jsonl") if r["kind"] == "train"), default=0)
 
 
-def kept_step(root: Path) -> int:
-    """The step of the newest checkpoint whose every byte is right; 0 if there is none."""
-    for path in sorted((root / "checkpoints").glob("step-??????"), reverse=True):
-        try:
-            return verified(path).step
-        except Damaged:
-            continue
-    return 0
-
-
 def killed(root: Path, cache: Path, after_s: float, verdict: Verdict) -> bool:
     """One life that is killed ``after_s`` seconds after its start; False when it had ended by then."""
-    before = kept_step(root)
+    before, starts = kept_step(root), went_on_from(root)
     child = begun(root, cache)
     deadline = time.monotonic() + after_s
     while time.monotonic() < deadline:
@@ -137,6 +128,7 @@ def killed(root: Path, cache: Path, after_s: float, verdict: Verdict) -> bool:
     verdict.steps += reached - before
     verdict.lost += max(0, reached - kept)
     verdict.beyond_a_checkpoint += max(0, reached - kept - JOB.checkpoint.every)
+    verdict.elsewhere += (now := went_on_from(root)) != starts and now[-1:] != [before]
     return True
 
 
@@ -156,8 +148,10 @@ def main(root: Path, kills: int, seed: int) -> None:
         made = 0
         while made < wanted and killed(place, cache, chooser.uniform(0.0, 0.6 * seconds), verdict):
             made += 1
-        verdict.steps += STEPS - kept_step(place)
+        kept = kept_step(place)
+        verdict.steps += STEPS - kept
         whole(place, cache)
+        verdict.elsewhere += went_on_from(place)[-1:] != ([kept] if kept else [])
         verdict.runs += 1
         found = result(place)
         verdict.identical += found == expected

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from ray_faults import STEPS, await_new_step, finish, kill_all, kill_worker, pause, reached, same, spread, started
 
+from went_on import kept_step, went_on_from
+
 KILLS_A_RUN = 3
 
 
@@ -32,13 +34,14 @@ def test_runs_killed_three_times_through_ray_end_with_the_same_bits(
                 kill_worker(process)
             else:
                 kill_all(process)
-            before = reached(storage)
+            before, kept = reached(storage), kept_step(storage / "demo")
             if not only_worker:
                 process = started(storage, home)
             workers, all_killed = workers + only_worker, all_killed + (not only_worker)
             if before == STEPS:
                 break  # it was killed after its last step: no new one comes
             await_new_step(storage, process, before)
+            assert went_on_from(storage / "demo")[-1:] == ([kept] if kept else [])
             (after_worker if only_worker else after_all).append(time.monotonic() - killed_at)
         finish(process)
         identical += same(storage, whole)

@@ -6,8 +6,9 @@ import time
 from pathlib import Path
 
 import pytest
-from loop_under_kills import kept_step
 from ray_faults import PATIENCE_S, STEPS, await_new_step, finish, pause, reached, same, started
+
+from went_on import kept_step
 
 STOPS_A_RUN = 6
 SAVED_WITHIN_S = 30.0

@@ -15,6 +15,7 @@ import pytest
 from processes import ORPHAN_S, end, kill_driver, wait_for, workers_of
 from runner.runs import read_metrics
 from typed_runs import STEPS, losses, train, weights
+from went_on import kept_step, went_on_from
 
 pytestmark = pytest.mark.slow
 
@@ -169,7 +170,9 @@ def test_a_run_killed_at_random_points_goes_on_bit_for_bit(kills: int, whole: Pa
         wanted = apart * kill + chooser.randint(1, apart)
         wait_for(lambda wanted=wanted: max(losses(tmp_path / "demo"), default=0) >= wanted, process)  # type: ignore[misc]
         kill_driver(process, "TrainWorker")
+    kept = kept_step(tmp_path / "demo")
     end(train(tmp_path, home), 0)
+    assert went_on_from(tmp_path / "demo")[-1] == kept > 0
     assert losses(tmp_path / "demo") == losses(whole)
     assert weights(tmp_path / "demo") == weights(whole)
 

@@ -28,7 +28,9 @@ from runner.train.reporter import FileReporter, SilentReporter
 from runner.train.result import Result
 from runner.train.schedule import Horizon, Measured
 from runner.train.state import Progress, read_state
+from runner.train.step import train_step
 from runner.train.world import World
+from went_on import kept_step, went_on_from
 
 STEPS = 12
 
@@ -53,7 +55,7 @@ def small_job(**changes: Any) -> Job:
 
 @dataclass
 class Recorder:
-    """A reporter that keeps records in memory and asks for a stop before a step, the last of which is still running."""
+    """A reporter that keeps records in memory and asks for a stop before a step."""
 
     stop_before: int | None = None
     records: list[Mapping[str, JSON]] = field(default_factory=list)
@@ -69,7 +71,7 @@ class Recorder:
         assert validation_loss is not None
 
     def stop_requested(self) -> bool:
-        return self.stop_before is not None and max(self.losses(), default=0) >= self.stop_before - 2
+        return self.stop_before is not None and max(self.losses(), default=0) >= self.stop_before - 1
 
     def close(self) -> None:
         self.records.append({"kind": "closed"})
@@ -108,6 +110,18 @@ def test_every_step_has_a_loss_and_the_validation_loss_falls(whole: tuple[Path, 
     measured = [(r["step"], r["loss"]) for r in recorder.records if r["kind"] == "validation"]
     assert [step for step, _ in measured] == [0, 4, 8, 12]
     assert float(str(measured[-1][1])) < float(str(measured[0][1])) - 0.1
+
+
+def test_every_steps_time_is_recorded_as_its_own(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(*args: Any, **options: Any) -> torch.Tensor:
+        time.sleep(0.3)
+        return train_step(*args, **options)
+
+    monkeypatch.setattr(loop, "train_step", slow)
+    _, recorder = run(small_job(train__steps=6, checkpoint__every=3, validation__every=2), tmp_path / "run", cache)
+    seconds = [float(str(record["seconds"])) for record in recorder.records if record["kind"] == "train"]
+    assert len(seconds) == 6
+    assert all(each >= 0.3 for each in seconds), seconds
 
 
 def test_what_is_measured_before_the_first_step_counts_as_start_up(
@@ -280,11 +294,10 @@ def test_a_plateau_brings_the_decay_forward(cache: Path, tmp_path: Path) -> None
 KILLED = """
 import os, sys, torch
 from pathlib import Path
-sys.path.insert(0, sys.argv[3])
+sys.path[:0] = [sys.argv[3], str(Path(sys.argv[3]).parent)]
 from test_loop import small_job
 from runner.runs import MetricsLog, RunFolder
 from runner.runs.trackers import open_trackers
-from runner.train import loop
 from runner.train.loop import train
 from runner.train.reporter import FileReporter
 from runner.train.world import World
@@ -297,6 +310,10 @@ train(small_job(), folder, World(device=torch.device("cpu")), reporter, cache=Pa
 """
 
 
+def trained(metrics: Path) -> int:
+    return sum(record["kind"] == "train" for record in read_metrics(metrics))
+
+
 @pytest.mark.long
 def test_a_run_killed_at_random_points_goes_on_bit_for_bit(
     whole: tuple[Path, Recorder], cache: Path, tmp_path: Path
@@ -307,16 +324,20 @@ def test_a_run_killed_at_random_points_goes_on_bit_for_bit(
     chooser = random.Random(5)
     kills = 0
     for number in range(5):
+        kept, starts = kept_step(tmp_path), went_on_from(tmp_path)
         child = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         wanted = chooser.randint(1, 3) + 2 * number
-        while child.poll() is None and sum(r["kind"] == "train" for r in read_metrics(metrics)) < wanted:
+        while child.poll() is None and ((kept and went_on_from(tmp_path) == starts) or trained(metrics) < wanted):
             time.sleep(0.002)
         if child.poll() is None:
             child.send_signal(signal.SIGKILL)
             kills += 1
         child.wait()
+        assert went_on_from(tmp_path)[-1:] == ([kept] if kept else [])
     assert kills == 5
+    kept = kept_step(tmp_path)
     subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+    assert went_on_from(tmp_path)[-1] == kept
     losses = {r["step"]: r["loss"] for r in read_metrics(metrics) if r["kind"] == "train"}
     assert losses == uninterrupted.losses()
     assert weights(tmp_path) == weights(root)
@@ -330,9 +351,9 @@ def test_a_run_that_is_stopped_in_a_step_is_ended_and_goes_on_bit_for_bit(
     quick = f"import runner.train.watchdog as watchdog; watchdog.LEAST_S = 2.0{KILLED}"
     command = [sys.executable, "-c", quick, str(tmp_path), str(cache), str(Path(__file__).parent)]
     child = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    while child.poll() is None and sum(r["kind"] == "train" for r in read_metrics(tmp_path / "metrics.jsonl")) < 10:
+    while child.poll() is None and trained(tmp_path / "metrics.jsonl") < 10:
         time.sleep(0.002)
-    child.send_signal(signal.SIGSTOP)  # in the twelfth step: a record is written while the next but one begins
+    child.send_signal(signal.SIGSTOP)  # in the eleventh step: no measurement comes between
     assert child.wait(timeout=60) == -signal.SIGKILL
     subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
     records = read_metrics(tmp_path / "metrics.jsonl")

@@ -102,6 +102,7 @@ def run_steps(run: Run, progress: Progress) -> tuple[Progress, Ending]:
 
 def _stepped(run: Run, progress: Progress, watchdog: Watchdog) -> tuple[Progress, Ending]:
     job, pending = run.job, list[_Pending]()
+    ends_at_once = run.world.device.type == "cpu"  # a step, when the call that takes it returns
     if progress.step and _owes_validation(run, progress):  # the stop that this run goes on from cut it short
         run, progress = _validated(run, progress)
         if _owes_validation(run, progress):
@@ -117,7 +118,7 @@ def _stepped(run: Run, progress: Progress, watchdog: Watchdog) -> tuple[Progress
         pending.append(taken)
         validating = _owes_validation(run, progress)
         saving = step % job.checkpoint.every == 0 or step == progress.horizon.end
-        progress, stopping = _noted(run, progress, pending, everything=validating or saving)
+        progress, stopping = _noted(run, progress, pending, everything=ends_at_once or validating or saving)
         if stopping:
             progress, _ = _noted(run, progress, pending, everything=True)
         if validating or saving or stopping:
@@ -165,7 +166,7 @@ def _taken(run: Run, step: int, *, rate: float, stop: bool) -> tuple[Run, _Pendi
 def _noted(run: Run, progress: Progress, pending: list[_Pending], *, everything: bool) -> tuple[Progress, bool]:
     """Read records from the device, all but the newest unless ``everything``; says whether a stop was asked for.
 
-    The newest step is left running on the device while the one before it is read, so nothing waits.
+    On a GPU the newest step is left running while the one before it is read, so nothing waits.
     """
     reading = [pending.pop(0) for _ in range(len(pending) - (0 if everything else 1))]
     values = [done.record.values() for done in reading]
