@@ -14,6 +14,7 @@ from pathlib import Path
 
 from runner.config.job import Data
 from runner.data.loading import Request, not_found, refusal, unreachable
+from runner.data.store import write_whole
 from runner.errors import UserError
 
 TRIES_S = (0.0, 2.0, 6.0)  # pauses before each attempt
@@ -41,9 +42,7 @@ def commit_of(repository: str, revision: str | None, cache: Path) -> Commit:
     answer = _asked(repository, revision)
     if isinstance(answer, str):
         memory.parent.mkdir(parents=True, exist_ok=True)
-        fresh = memory.with_suffix(f".tmp-{threading.get_ident()}")
-        fresh.write_text(json.dumps({"id": repository, "revision": revision, "commit": answer}), encoding="utf-8")
-        fresh.replace(memory)
+        write_whole(memory, json.dumps({"id": repository, "revision": revision, "commit": answer}))
         return Commit(answer, refused="")
     try:
         return Commit(str(json.loads(memory.read_text(encoding="utf-8"))["commit"]), refused=refusal(answer))

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from runner.config.job import Data
+from runner.data.contents import content_of
 from runner.data.hub import commit_of, requests_of_hub
 from runner.data.loading import Request, files_of, load_rows, refusal
 from runner.data.rows import Rows
@@ -25,7 +26,6 @@ from runner.errors import UserError
 BUILTIN = "builtin:"
 BUILTIN_QUESTIONS, BUILTIN_PROGRAMS = "builtin:questions", "builtin:programs"
 DEFAULT_COUNT = 4000  # rows generated when data.questions is null
-HASHED_BYTES = 64 * 2**20  # larger files are known by size and time of change: hashing 4 GB costs seconds a start
 _SUFFIXES = {".parquet": "parquet", ".jsonl": "json", ".json": "json", ".ndjson": "json"}
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
@@ -121,7 +121,7 @@ def _local(data: Data, path: Path, cache: Path) -> Source:
         _probe(file)
     root = path if path.is_dir() else path.parent
     cards = [path / "README.md"] if (path / "README.md").is_file() else []
-    marks = [f"{file.relative_to(root)} {_mark(file)}" for file in (*files, *cards)]
+    marks = [f"{file.relative_to(root)} {content_of(file, cache)}" for file in (*files, *cards)]
     requests = _requests_of_local(data, path, cache)
     content = hashlib.sha256("\n".join(marks).encode()).hexdigest()
     return Source(data.id, content, lambda: _load_local(requests, path), lambda: _files(requests))
@@ -157,14 +157,6 @@ def _probe(file: Path) -> None:
     if _SUFFIXES[file.suffix] == "parquet" and (not head.startswith(b"PAR1") or tail != b"PAR1"):
         what = "is truncated" if head.startswith(b"PAR1") else "is not Parquet"
         raise UserError(f"the Parquet file {what} ({size:,} bytes)", str(file), "fetch it again")
-
-
-def _mark(file: Path) -> str:
-    facts = file.stat()
-    if facts.st_size > HASHED_BYTES:
-        return f"{facts.st_size} {facts.st_mtime_ns}"
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _requests_of_local(data: Data, path: Path, cache: Path) -> list[Request]:

@@ -50,6 +50,17 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def write_whole(path: Path, text: str) -> None:
+    """Replaces the file ``path``, which holds the old text or the new one at every moment."""
+    fresh = path.with_name(f"{path.name}.tmp-{uuid.uuid4().hex}")
+    try:
+        fresh.write_text(text, encoding="utf-8")
+        _sync(fresh)
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
 @contextmanager
 def publishing(cache: Path, key: str) -> Iterator[Path]:
     """A fresh folder that becomes ``cache/key``, with its manifest, when the block ends without error.
