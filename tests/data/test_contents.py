@@ -91,6 +91,16 @@ def test_bytes_that_change_under_the_same_size_and_time_are_seen(tmp_path: Path,
     assert len(hashed) == 2
 
 
+def test_new_rows_under_the_size_and_time_of_old_ones_are_read(tmp_path: Path) -> None:
+    path, found = tmp_path / "rows.jsonl", []
+    for first in (1000, 2000):
+        write_jsonl(path, rows_from(first))
+        os.utime(path, LONG_AGO)
+        split = prepared(tmp_path, path).train
+        found.append({int(name[1:]) // 1000 for name in split.question_ids})
+    assert found == [{1}, {2}]
+
+
 def test_a_hash_that_cannot_be_remembered_counts_all_the_same(tmp_path: Path, hashed: list[str]) -> None:
     path, cache = tmp_path / "rows.jsonl", tmp_path / "cache"
     path.write_text("a" * 100)

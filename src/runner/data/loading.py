@@ -25,8 +25,9 @@ _LISTED = re.compile(r"\[(.*)\]", re.DOTALL)
 class Request:
     """One split of one set: ``path`` is a folder, a hub id, or the kind of ``file``; ``name`` says it in messages.
 
-    ``cache`` takes the Arrow copy of local files; None leaves it in the Hugging Face cache.  ``refused``: why the
-    hub cannot be asked, so that only its cached copy of ``revision`` counts.
+    ``cache`` takes the Arrow copy of local files; None leaves it in the Hugging Face cache.  ``content`` tells that
+    copy from one of other bytes: the library knows a file by its path and time alone.  ``refused``: why the hub
+    cannot be asked, so that only its cached copy of ``revision`` counts.
     """
 
     path: str
@@ -35,8 +36,13 @@ class Request:
     name: str
     cache: Path | None = None
     file: Path | None = None
+    content: str = ""
     revision: str | None = None
     refused: str = ""
+
+    @property
+    def copies(self) -> str | None:
+        return str(self.cache / "arrow" / self.content) if self.cache else None
 
 
 def load_rows(request: Request) -> Rows:
@@ -53,7 +59,7 @@ def load_rows(request: Request) -> Rows:
             request.config,
             split=request.split,
             data_files=_data_files(request),
-            cache_dir=str(request.cache / "arrow") if request.cache else None,
+            cache_dir=request.copies,
             revision=request.revision,
         )
         if request.refused and not all(str(request.revision) in file["filename"] for file in found.cache_files):

@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -122,8 +122,8 @@ def _local(data: Data, path: Path, cache: Path) -> Source:
     root = path if path.is_dir() else path.parent
     cards = [path / "README.md"] if (path / "README.md").is_file() else []
     marks = [f"{file.relative_to(root)} {content_of(file, cache)}" for file in (*files, *cards)]
-    requests = _requests_of_local(data, path, cache)
     content = hashlib.sha256("\n".join(marks).encode()).hexdigest()
+    requests = [replace(request, content=content[:16]) for request in _requests_of_local(data, path, cache)]
     return Source(data.id, content, lambda: _load_local(requests, path), lambda: _files(requests))
 
 
