@@ -53,7 +53,7 @@ def make_hungry(run: Run, recorder: Recorder, *, most: int, training: bool = Tru
     model: Any = causal_lm(run.model)
 
     def ask(_: Any, arguments: tuple[torch.Tensor, ...]) -> None:
-        begun = max(recorder.losses(), default=0) >= HUNGRY_FROM - 2  # the record of a step is read in the next but one
+        begun = max(recorder.losses(), default=0) >= HUNGRY_FROM - 1
         if begun and len(arguments[0]) > most and model.training == training:
             torch.empty(2**50, dtype=torch.uint8)
 
