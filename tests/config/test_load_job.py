@@ -104,7 +104,36 @@ def test_a_fault_between_keys_stands_where_the_first_of_them_is_written(tmp_path
         ("optimizer", "train.optimizer"),
         ("data.max_seq_length", "data.max_length"),
         ("data.column.prompt", "data.columns"),
+        ("lrate", "train.learning_rate"),
+        ("train.lrate", "train.learning_rate"),
+        ("learning-rate", "train.learning_rate"),
+        ("train.learning-rate", "train.learning_rate"),
+        ("train.weight-decay", "train.weight_decay"),
+        ("Train.Steps", "train"),
+        ("train.Steps", "train.steps"),
+        ("lora_rank", "lora.rank"),
+        ("lora_r", "lora.rank"),
+        ("r", "lora.rank"),
+        ("lora_alpha", "lora.alpha"),
+        ("epochs", "train.steps"),
+        ("max_steps", "train.steps"),
+        ("step", "train.steps"),
+        ("train.save_steps", "checkpoint.every"),
+        ("max_seq_length", "data.max_length"),
+        ("warmup_ratio", "train.warmup"),
+        ("train.warmup_steps", "train.warmup"),
+        ("lr_scheduler_type", "train.schedule"),
+        ("train.scheduler", "train.schedule"),
+        ("model.name", "model.id"),
+        ("data.name", "data.id"),
+        ("data.train_split", "data.split"),
+        ("train.stratgy", "train.strategy"),
+        ("train.rate", None),
+        ("train.precision", None),
+        ("train.gradient_accumulation_steps", None),
+        ("gradient_checkpointing", None),
         ("batch_size", None),
+        ("train.batch_size", None),
         ("xyzzy", None),
     ],
 )
@@ -112,6 +141,31 @@ def test_an_unknown_key_names_the_nearest_known_one(written: str, near: str | No
     fault = fault_of(f"{written}=1")
     assert "no known key" in fault
     assert fault.endswith(f"did you mean {near}?") if near else "did you mean" not in fault
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("train.steps: 3", "train.steps is written as one key; write steps under train:"),
+        (
+            "data: {columns.prompt: q}",
+            "data.columns.prompt is written as one key; write prompt under columns: under data:",
+        ),
+        ("train.lrate: 3", "train.lrate is no known key; did you mean train.learning_rate?"),
+        ("lr: 3", "lr is no known key; did you mean train.learning_rate?"),
+        ("train: {lrate: 3}", "train.lrate is no known key; did you mean train.learning_rate?"),
+    ],
+)
+def test_a_wrong_key_of_a_file_is_answered_with_what_to_write(line: str, told: str, tmp_path: Path) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text(f"{line}\n")
+    assert faults_of(file) == (f"{file}:1: {told}",)
+
+
+def test_an_unknown_key_without_a_near_one_names_those_of_its_section() -> None:
+    assert ": train.batch_size is no known key; train has tokens_per_step, micro_batch, steps," in (
+        fault_of("train.batch_size=8")
+    )
 
 
 @pytest.mark.parametrize(

@@ -84,6 +84,9 @@ def _element(text: str, item: str) -> str:
 
 def _unknown(model: type[BaseModel], key: str) -> str:
     shown_key = key if key.strip() else repr(key)
+    if key in known_keys(model):  # with a dot inside a name: only an override writes a path so
+        *sections, name = key.split(".")
+        return f"{key} is written as one key; write {name}{''.join(f' under {part}:' for part in reversed(sections))}"
     near = nearest_key(model, key)
     if near is not None:
         return f"{shown_key[:_SHOWN]} is no known key; did you mean {near}?"

@@ -13,28 +13,45 @@ from pydantic import BaseModel
 
 Node: TypeAlias = Mapping[str, Any]  # a JSON Schema node
 
-# What other trainers call a key.  Only names that mean exactly one of ours.
+# What other trainers call a key.  Only names that mean exactly one of ours, some of them only in their section.
 FOREIGN_NAMES = {
     "alpha": "lora.alpha",
     "base_model": "model.id",
+    "clip_grad": "train.clip",
+    "data.name": "data.id",
+    "data.train_split": "data.split",
     "dataset": "data.id",
     "epochs": "train.steps",
+    "eval_steps": "validation.every",
+    "grad_clip": "train.clip",
     "gradient_clipping": "train.clip",
     "lora_alpha": "lora.alpha",
     "lora_dropout": "lora.dropout",
     "lora_r": "lora.rank",
     "lr": "train.learning_rate",
+    "lr_scheduler": "train.schedule",
+    "lr_scheduler_type": "train.schedule",
+    "lrate": "train.learning_rate",
     "max_grad_norm": "train.clip",
+    "max_seq_len": "data.max_length",
     "max_seq_length": "data.max_length",
     "max_steps": "train.steps",
+    "model.name": "model.id",
     "model_name": "model.id",
+    "model_name_or_path": "model.id",
+    "num_epochs": "train.steps",
     "num_train_epochs": "train.steps",
+    "optim": "train.optimizer",
     "per_device_train_batch_size": "train.micro_batch",
     "r": "lora.rank",
     "save_steps": "checkpoint.every",
     "save_total_limit": "checkpoint.keep",
+    "seq_len": "data.max_length",
     "sequence_length": "data.max_length",
+    "step": "train.steps",
     "target_modules": "lora.targets",
+    "warmup_ratio": "train.warmup",
+    "warmup_steps": "train.warmup",
 }
 
 
@@ -64,25 +81,26 @@ def keys_of_section(model: type[BaseModel], section: str) -> tuple[str, ...]:
 
 
 def nearest_key(model: type[BaseModel], key: str) -> str | None:
-    """The known key most likely meant by the unknown ``key``, by its full path; None when none is near."""
+    """The known key most likely meant by the unknown ``key``; None when none is near.
+
+    What other trainers call a key comes first, then the names in the section that is written, then other sections.
+    Names are compared without their section where it is a known one: what two paths share says nothing of the name.
+    """
     known = known_keys(model)
+    key = key.lower().replace("-", "_")
     section, _, name = key.rpartition(".")
-    siblings = [f"{section}.{sibling}" if section else sibling for sibling in keys_of_section(model, section)]
-    for pool in (siblings, list(known)):
-        if close := difflib.get_close_matches(key, pool, n=1, cutoff=0.8):
-            return close[0]
-    same_name = [other for other in known if other.rpartition(".")[2] == name]
-    if same_name:
-        return max(same_name, key=lambda other: difflib.SequenceMatcher(None, key, other).ratio())
-    if FOREIGN_NAMES.get(name) in known:
-        return FOREIGN_NAMES[name]
-    names = {other.rpartition(".")[2]: other for other in reversed(list(known))}
-    close = difflib.get_close_matches(name, [other.rpartition(".")[2] for other in siblings], n=1, cutoff=0.6)
-    close = close or difflib.get_close_matches(name, list(names), n=1, cutoff=0.7)
-    if not close:
-        return None
-    sibling = f"{section}.{close[0]}" if section else close[0]
-    return sibling if sibling in known else names[close[0]]
+    foreign = FOREIGN_NAMES.get(key, FOREIGN_NAMES.get(name))
+    if foreign in known:
+        return foreign
+    if close := difflib.get_close_matches(name, keys_of_section(model, section), n=1, cutoff=0.7):
+        return f"{section}.{close[0]}" if section else close[0]
+    if section not in known and (close := difflib.get_close_matches(key, list(known), n=1, cutoff=0.8)):
+        return close[0]
+    names = {other: other.rpartition(".")[2] for other in known}
+    if close := difflib.get_close_matches(name, list(names.values()), n=1, cutoff=0.85):
+        alike = [other for other in known if names[other] == close[0]]
+        return max(alike, key=lambda other: difflib.SequenceMatcher(None, key, other).ratio())
+    return None
 
 
 def allowed(model: type[BaseModel], key: str) -> str:
