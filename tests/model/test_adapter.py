@@ -8,8 +8,10 @@ from transformers import AutoModelForCausalLM, GPT2Config
 
 from conftest import starcoder2_3b, tiny_starcoder2
 from runner.config.job import Lora
+from runner.config.load import load_job
 from runner.errors import UserError
 from runner.model.adapter import add_adapter, resolve_targets, save_adapter
+from runner.model.base import load_base
 from runner.train.weights import FlatWeights
 
 
@@ -22,6 +24,16 @@ def test_starcoder2_3b_has_23_8_million_trainable_weights_at_rank_16() -> None:
     assert trainable == 30 * 16 * (2 * 6144 + 2 * 3328 + 2 * 15360) == 23_838_720
 
 
+def test_the_demo_has_174_080_trainable_weights() -> None:
+    job = load_job(None)
+    assert job.lora is not None
+    base = load_base(job.model, torch.device("cpu"), residency="dequantized", seed=job.train.seed)
+    model = add_adapter(base, job.lora, dtype=torch.float32, seed=job.train.seed)
+    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    # per layer: q and o (128+128), k and v (128+64), c_fc and c_proj (128+512), each x 16
+    assert trainable == 5 * 16 * (2 * 256 + 2 * 192 + 2 * 640) == 174_080
+
+
 def test_all_linear_names_the_six_layers_of_starcoder2() -> None:
     assert resolve_targets(tiny_starcoder2(), Lora()) == ("c_fc", "c_proj", "k_proj", "o_proj", "q_proj", "v_proj")
 
@@ -29,6 +41,25 @@ def test_all_linear_names_the_six_layers_of_starcoder2() -> None:
 def test_a_target_that_is_no_layer_is_refused_with_those_that_are() -> None:
     with pytest.raises(UserError, match=r"names c_projj.*c_fc, c_proj, k_proj.*did you mean c_proj\?"):
         resolve_targets(tiny_starcoder2(), Lora(targets=("q_proj", "c_projj")))
+
+
+@pytest.mark.parametrize(
+    ("targets", "told"),
+    [
+        (
+            ("gate_proj",),
+            "names gate_proj, which is no linear layer of .*; its layers are c_fc, c_proj,.*; choose among",
+        ),
+        (("q_proj", "gate_proj", "up_proj", "down_proj"), "names gate_proj, up_proj, down_proj, which are no linear"),
+        (("q_proj", "up_proj", "down_proj"), "choose among them$"),
+        (("gate_proj", "c_projj", "v_pro"), r"names gate_proj, c_projj, v_pro, .*did you mean c_proj, v_proj\?$"),
+    ],
+)
+def test_all_targets_that_are_no_layers_are_told_and_only_a_mistyped_one_is_guessed(
+    targets: tuple[str, ...], told: str
+) -> None:
+    with pytest.raises(UserError, match=told):
+        resolve_targets(tiny_starcoder2(), Lora(targets=targets))
 
 
 def test_a_model_without_linear_layers_is_refused() -> None:

@@ -5,7 +5,7 @@ The files are PEFT's own, so that ``PeftModel.from_pretrained`` loads them witho
 
 import difflib
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,16 +55,21 @@ def resolve_targets(base: nn.Module, lora: Lora) -> tuple[str, ...]:
         raise UserError("the model has no linear layers to adapt", f"lora.targets {lora.targets}", "take another model")
     if lora.targets == "all-linear":
         return tuple(present)
-    for target in lora.targets:
-        if target not in present:
-            close = difflib.get_close_matches(target, present, n=1)
-            hint = f"did you mean {close[0]}?" if close else "choose among them"
-            raise UserError(
-                f"lora.targets names {target}, which is no linear layer of this model",
-                f"its layers are {', '.join(present)}",
-                hint,
-            )
+    wrong = [target for target in lora.targets if target not in present]
+    if wrong:
+        are = "are no linear layers" if len(wrong) > 1 else "is no linear layer"
+        raise UserError(
+            f"lora.targets names {', '.join(wrong)}, which {are} of this model",
+            f"its layers are {', '.join(present)}",
+            _meant(wrong, present),
+        )
     return tuple(sorted(lora.targets))
+
+
+def _meant(wrong: Sequence[str], present: Sequence[str]) -> str:
+    """The layers that were likely mistyped: not those of another model, whose names share an ending with some here."""
+    close = [match for target in wrong for match in difflib.get_close_matches(target, present, n=1, cutoff=0.85)]
+    return f"did you mean {', '.join(dict.fromkeys(close))}?" if close else "choose among them"
 
 
 def causal_lm(model: nn.Module) -> Any:
