@@ -134,6 +134,16 @@ def test_page_without_evaluation_tells_what_training_counted(tmp_path: Path) -> 
     assert "No clear change on held-out questions" in words_of(run_page_html(even))
 
 
+def test_page_of_a_run_that_was_measured_once_tells_at_which_step(tmp_path: Path) -> None:
+    validation: Record = {"kind": "validation", "step": 0, "loss": 4.0}
+    page = RunPage(made_up_run(tmp_path, [validation, solved(0, 2)], state="stopped"))
+    words = words_of(run_page_html(page))
+    assert "validation loss 4.0000 at step 0" in words
+    assert "solved 2 of 100 held-out questions at step 0" in words
+    assert "Nothing can be said yet" in words
+    assert "before" not in words
+
+
 @pytest.mark.parametrize("records", [0, 1, 2, 30])
 def test_page_of_an_unfinished_run_has_what_there_is(records: int, tmp_path: Path) -> None:
     run = made_up_run(tmp_path, training(120)[:records], state="stopped")

@@ -156,6 +156,26 @@ def test_odd_records_do_not_end_a_summary(tmp_path: Path, record: Record) -> Non
     assert "demo" in told(tmp_path, [record, record])
 
 
+def test_what_was_measured_once_has_no_after(tmp_path: Path) -> None:
+    text = told(tmp_path, [BEFORE, validation(0, 4.0)])
+    for line in (
+        "validation     4.0000 at step 0",
+        "  think part   2.0000 at step 0",
+        "solved         2 of 100 questions (95 % interval 0.6-7.0 %)",
+        "               bug fixing    0 of 40   ░░░░░░░░░░░░░░░░░░░░",
+        "               loops         2 of 60   █░░░░░░░░░░░░░░░░░░░",
+    ):
+        assert line in text.splitlines(), line
+    assert "→" not in text
+    assert "(+0.0%)" not in text
+
+
+def test_a_family_that_was_not_asked_before_has_no_count_before(tmp_path: Path) -> None:
+    text = told(tmp_path, [{**BEFORE, "by_family": {"loops": [2, 60]}}, AFTER])
+    assert "bug fixing   10 of 40   █████" in text
+    assert "loops         2 →  60 of 60   ████" in text
+
+
 def test_a_part_that_is_the_whole_loss_is_not_told_twice(tmp_path: Path) -> None:
     whole: list[Record] = [
         {"kind": "validation", "step": step, "loss": loss, "think_loss": None, "answer_loss": loss}

@@ -77,6 +77,7 @@ def total(records: Sequence[Record], key: str) -> float:
 class Passes:
     """Held-out questions solved, as training counted them at one step."""
 
+    step: int
     all: Share
     families: dict[str, Share]
     failures: dict[str, int]
@@ -92,6 +93,7 @@ def _passes(record: Record) -> Passes:
     families = record.get("by_family")
     failures = record.get("failures")
     return Passes(
+        _count(record.get("step")),
         Share(_count(record.get("solved")), _count(record.get("questions"))),
         {name: _pair(value) for name, value in families.items()} if isinstance(families, dict) else {},
         {kind: _count(value) for kind, value in failures.items()} if isinstance(failures, dict) else {},

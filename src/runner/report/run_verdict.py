@@ -56,7 +56,8 @@ def key_figures(run: LoadedRun, evaluations: Sequence[Evaluated]) -> Iterator[Fi
     facts = facts_of(run)
     yield from _ability(run, evaluations)
     if facts.last is not None:
-        before = f"{loss(facts.first[1])} before" if facts.first and facts.first != facts.last else ""
+        once = f"at step {facts.last[0]:,}"
+        before = f"{loss(facts.first[1])} before" if facts.first and facts.first != facts.last else once
         lowest = "" if facts.lowest in (None, facts.last) or facts.lowest is None else f"lowest {loss(facts.lowest[1])}"
         yield Figure("validation loss", loss(facts.last[1]), ", ".join(filter(None, (before, lowest))))
     if facts.tokens_per_s is not None:
@@ -79,7 +80,7 @@ def _ability(run: LoadedRun, evaluations: Sequence[Evaluated]) -> Iterator[Figur
     counts = passes(run.records)
     if counts:
         share = counts[-1].all
-        before = f", {counts[0].all.solved:,} before" if len(counts) > 1 else ""
+        before = f", {counts[0].all.solved:,} before" if len(counts) > 1 else f" at step {counts[0].step:,}"
         more = f"of {counted(share.questions, 'held-out question')}{before}"
         yield Figure("solved", f"{share.solved:,}", more, "best-ink")
 

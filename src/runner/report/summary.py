@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from runner.evaluation.intervals import Share, overlap
 from runner.report.commands import Command, command_lines
-from runner.report.curve import PAPER_STEP, Curve, losses, number, of_kind, read_curve
+from runner.report.curve import PAPER_STEP, Curve, Point, losses, number, of_kind, read_curve
 from runner.report.facts import Facts, facts_of, passes, state_of
 from runner.report.layout import LABEL, labelled, wrapped
 from runner.report.style import Style
@@ -56,11 +56,11 @@ def _losses(records: Sequence[Record], style: Style) -> tuple[str, ...]:
     points = losses(records, "validation")
     if not points:
         return ()
-    lines = [labelled("validation", _change(points[0][1], points[-1][1], style), style)]
+    lines = [labelled("validation", _change(points, style), style)]
     for key, name in _PARTS:
         part = losses(records, "validation", key)
         if part and part != points:  # a part that is all there is adds nothing
-            lines.append(labelled(f"  {name}", _change(part[0][1], part[-1][1], style), style))
+            lines.append(labelled(f"  {name}", _change(part, style), style))
     best = min(points, key=lambda point: point[1])
     if best != points[-1]:
         lines.append(labelled("  lowest", f"{best[1]:.4f} at step {best[0]:,}", style))
@@ -84,7 +84,11 @@ def _interruptions(records: Sequence[Record], style: Style) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _change(first: float, last: float, style: Style) -> str:
+def _change(points: Sequence[Point], style: Style) -> str:
+    """The first loss and the last, and the change between them; one alone with its step."""
+    (step, first), (_, last) = points[0], points[-1]
+    if len(points) == 1:
+        return f"{first:.4f} at step {step:,}"
     percent = f" ({(last - first) / first:+.1%})" if first else ""
     return f"{first:.4f} {_arrow(style)} {last:.4f}{percent}"
 
@@ -105,7 +109,7 @@ def _solved(records: Sequence[Record], style: Style) -> tuple[str, ...]:
             ),
             labelled("", f"95 % intervals {_interval(before.all)} {arrow} {_interval(after.all)}{unclear}", style),
         ]
-    lines += _families(before.families, after.families, style)
+    lines += _families(before.families if len(counts) > 1 else {}, after.families, style)
     if after.failures:
         kinds = sorted(after.failures.items(), key=lambda item: -item[1])
         lines += wrapped("  not solved", [f"{count} {kind}" for kind, count in kinds], style)
@@ -118,14 +122,15 @@ def _solved(records: Sequence[Record], style: Style) -> tuple[str, ...]:
 
 
 def _families(before: dict[str, Share], after: dict[str, Share], style: Style) -> list[str]:
+    """A line a family, with the count before only where there is one."""
     widest = max((len(name) for name in after), default=0)
     lines = []
     for name, share in after.items():
-        first = before.get(name, Share(0, share.questions))
+        first = f"{before[name].solved:>3} {_arrow(style)} " if name in before else ""
         filled = round(_BAR * share.solved / max(share.questions, 1))
         full, rest = ("█", "░") if style.unicode else ("#", ".")
         shown = style.ink(full * filled, "validation") + style.ink(rest * (_BAR - filled), "quiet")
-        counts = f"{first.solved:>3} {_arrow(style)} {share.solved:>3} of {share.questions:<3}"
+        counts = f"{first}{share.solved:>3} of {share.questions:<3}"
         lines.append(f"{'':{LABEL}}  {name.replace('_', ' '):{widest}}  {counts}  {shown}")
     return lines
 
