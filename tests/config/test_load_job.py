@@ -127,6 +127,8 @@ def test_a_fault_between_keys_stands_where_the_first_of_them_is_written(tmp_path
         ("model.name", "model.id"),
         ("data.name", "data.id"),
         ("data.train_split", "data.split"),
+        ("validation.steps", "validation.every"),
+        ("checkpoint.steps", "checkpoint.every"),
         ("train.stratgy", "train.strategy"),
         ("train.rate", None),
         ("train.precision", None),

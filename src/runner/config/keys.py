@@ -17,6 +17,7 @@ Node: TypeAlias = Mapping[str, Any]  # a JSON Schema node
 FOREIGN_NAMES = {
     "alpha": "lora.alpha",
     "base_model": "model.id",
+    "checkpoint.steps": "checkpoint.every",
     "clip_grad": "train.clip",
     "data.name": "data.id",
     "data.train_split": "data.split",
@@ -50,6 +51,7 @@ FOREIGN_NAMES = {
     "sequence_length": "data.max_length",
     "step": "train.steps",
     "target_modules": "lora.targets",
+    "validation.steps": "validation.every",
     "warmup_ratio": "train.warmup",
     "warmup_steps": "train.warmup",
 }
