@@ -14,6 +14,13 @@ from runner.data.prepare import prepare
 from runner.errors import UserError
 
 ROWS = [reasoning_row(number) for number in range(60)]
+SPLITS_OF_BOTH: tuple[dict[str, str], ...] = (
+    {"validation_split": "test"},
+    {"split": "test"},
+    {"split": "all"},
+    {"split": "train+test"},
+    {"split": "train[:20]"},
+)
 
 
 def prepared(tmp_path: Path, path: Path | str, **changes: Any) -> PreparedData:
@@ -113,6 +120,15 @@ def test_a_folder_without_data_and_a_file_of_another_kind_are_refused(tmp_path: 
     assert "its name must end in .parquet" in refusal(tmp_path, tmp_path / "empty" / "notes.txt")
 
 
+def test_a_split_that_a_folder_lacks_is_told_with_those_it_has(tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    for name in ("train", "test"):
+        write_jsonl(tmp_path / "set" / f"{name}.jsonl", ROWS)
+    told = refusal(tmp_path, tmp_path / "set", split="validation")
+    assert "split validation does not exist" in told
+    assert told.endswith("data.split is one of: train, test")
+
+
 @pytest.mark.parametrize(
     ("split", "told"),
     [
@@ -158,6 +174,33 @@ def test_a_missing_column_is_told_with_those_present(tmp_path: Path) -> None:
     told = refusal(tmp_path, path, split="train")
     assert "column input, output, id is missing" in told
     assert "has the columns code, text" in told
+
+
+def test_a_file_of_another_split_laid_beside_leaves_the_fingerprint(tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    write_jsonl(tmp_path / "set" / "train.jsonl", ROWS[:30])
+    alone = prepared(tmp_path, tmp_path / "set").fingerprint
+    test = write_jsonl(tmp_path / "set" / "test.jsonl", ROWS[30:])
+    assert prepared(tmp_path, tmp_path / "set").fingerprint == alone
+    both = [prepared(tmp_path, tmp_path / "set", **asked).fingerprint for asked in SPLITS_OF_BOTH]
+    write_jsonl(test, ROWS[20:])
+    assert prepared(tmp_path, tmp_path / "set").fingerprint == alone
+    after = [prepared(tmp_path, tmp_path / "set", **asked).fingerprint for asked in SPLITS_OF_BOTH]
+    assert len({alone, *both, *after}) == 1 + 2 * len(SPLITS_OF_BOTH)
+
+
+def test_a_broken_file_of_another_configuration_is_not_looked_at(tmp_path: Path) -> None:
+    path = write_repository(tmp_path / "repository", ROWS)
+    card = (path / "README.md").read_text()
+    second = "- config_name: split_1\n  data_files: split_1/*\n---\n# "
+    (path / "README.md").write_text(card.replace("---\n# ", second))
+    (path / "split_1").mkdir()
+    broken = path / "split_1" / "train.parquet"
+    broken.write_bytes((path / "split_0" / "train-00000-of-00002.parquet").read_bytes()[:-500])
+    assert prepared(tmp_path, path, config="split_0", split="split_0").ledger.rows_read == 60
+    told = refusal(tmp_path, path, config="split_1", split="train")
+    assert "the Parquet file is truncated" in told
+    assert str(broken) in told
 
 
 def test_a_set_of_two_configurations_asks_for_one(tmp_path: Path) -> None:

@@ -75,17 +75,21 @@ def files_of(request: Request) -> list[Path] | None:
     """
     import datasets
 
-    if not _WHOLE_SPLIT.fullmatch(request.split):
+    if request.split == "all" or not _WHOLE_SPLIT.fullmatch(request.split):
         return None
     with _quiet(), _told(request), _cache_only(bool(request.refused)):
         builder = datasets.load_dataset_builder(
-            request.path, request.config, data_files=_data_files(request), revision=request.revision
+            request.path,
+            request.config,
+            data_files=_data_files(request),
+            cache_dir=request.copies,
+            revision=request.revision,
         )
         named = builder.config.data_files
         if not named:
             return None
         if request.split not in named:
-            raise ValueError(f'Unknown split "{request.split}". Should be one of {list(named)}.')
+            raise ValueError(f'Unknown split "{request.split}". Should be one of {list(map(str, named))}.')
         return [Path(file) for file in datasets.DownloadManager().download(list(named[request.split]))]
 
 

@@ -5,6 +5,7 @@ A source is located first (cheap, names its content) and loaded only if nothing 
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -116,15 +117,23 @@ def _in_memory(rows: Iterator[dict[str, str]], name: str) -> Rows:
 
 
 def _local(data: Data, path: Path, cache: Path) -> Source:
-    files = _data_files(path)
+    present = _data_files(path)
+    requests = _requests_of_local(data, path, cache)
+    files = _files_read(requests, present) if path.is_dir() else present
     for file in files:
         _probe(file)
     root = path if path.is_dir() else path.parent
     cards = [path / "README.md"] if (path / "README.md").is_file() else []
-    marks = [f"{file.relative_to(root)} {content_of(file, cache)}" for file in (*files, *cards)]
+    marks = [f"{os.path.relpath(file, root)} {content_of(file, cache)}" for file in (*files, *cards)]
     content = hashlib.sha256("\n".join(marks).encode()).hexdigest()
-    requests = [replace(request, content=content[:16]) for request in _requests_of_local(data, path, cache)]
+    requests = [replace(request, content=content[:16]) for request in requests]
     return Source(data.id, content, lambda: _load_local(requests, path), lambda: _files(requests))
+
+
+def _files_read(requests: Sequence[Request], present: list[Path]) -> list[Path]:
+    """The files of the splits asked for; all that are present where a split is a part or a sum of splits."""
+    named = _files(requests)
+    return present if named is None else sorted({file for _, files in named for file in files})
 
 
 def _data_files(path: Path) -> list[Path]:
@@ -154,7 +163,7 @@ def _probe(file: Path) -> None:
             str(file),
             "fetch it again with the right address and access",
         )
-    if _SUFFIXES[file.suffix] == "parquet" and (not head.startswith(b"PAR1") or tail != b"PAR1"):
+    if file.suffix == ".parquet" and (not head.startswith(b"PAR1") or tail != b"PAR1"):
         what = "is truncated" if head.startswith(b"PAR1") else "is not Parquet"
         raise UserError(f"the Parquet file {what} ({size:,} bytes)", str(file), "fetch it again")
 
