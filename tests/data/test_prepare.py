@@ -125,8 +125,18 @@ def test_variants_of_a_statement_stay_on_one_side_of_the_split(tmp_path: Path) -
     assert asked[0] & asked[1] == set()
     assert (len(asked[0]), len(asked[1])) == (50, 10)
     assert prepared.ledger.questions_found == 60
-    assert prepared.ledger.merged_statements == 2 * 60  # case and blanks do not even make another statement
-    assert prepared.ledger.largest_group == 3
+    assert prepared.ledger.merged_statements == 4 * 60
+    assert prepared.ledger.largest_group == 5
+
+
+def test_short_statements_that_differ_in_punctuation_alone_are_merged_and_counted(tmp_path: Path) -> None:
+    marks = (".", "!", "?", ".")
+    rows = [reasoning_row(n // 4, id=f"q{n}", input=f"Add {n // 4} and print{marks[n % 4]}") for n in range(160)]
+    prepared = prepare(data_of(write_jsonl(tmp_path / "rows.jsonl", rows)), ByteEncoder(), cache=tmp_path / "cache")
+    ledger = prepared.ledger
+    assert (ledger.statements, ledger.questions_found, ledger.merged_statements) == (120, 40, 80)
+    assert ledger.largest_group == 3
+    assert ledger.dropped == {"another row of its question kept": 120}
 
 
 def test_one_text_under_two_ids_and_one_id_with_two_texts_are_one_question(tmp_path: Path) -> None:

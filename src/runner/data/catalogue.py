@@ -25,7 +25,8 @@ class Catalogue:
     """Rows of both splits, training rows first, and their questions (groups of near-identical statements).
 
     ``group_of_row`` is ``(rows,)``, -1 for a faulty row; ``faults`` names its reason by row.
-    ``held_out`` marks the rows of a validation split of its own.
+    ``held_out`` marks the rows of a validation split of its own.  ``statements`` counts distinct texts, those that
+    differ in case, blanks or punctuation alone too, and ``largest_group`` those of the question with the most.
     """
 
     group_of_row: NDArray[np.int64]
@@ -162,6 +163,7 @@ def _grouped(reading: _Reading, training_rows: int) -> Catalogue:
         links += [(int(a), int(b)) for a, b in signed[near_identical_pairs(np.stack(reading.signatures))]]
     group_of_statement = components(len(reading.statements), links)
     groups = int(group_of_statement.max(initial=-1)) + 1
+    group_of_text = group_of_statement[np.array(list(reading.texts.values()), dtype=np.int64)]
     statement_of_row = np.array(reading.statement_of_row, dtype=np.int64)
     usable = statement_of_row >= 0
     group_of_row = np.full(len(statement_of_row), -1, dtype=np.int64)
@@ -174,8 +176,8 @@ def _grouped(reading: _Reading, training_rows: int) -> Catalogue:
         held_out=np.arange(len(statement_of_row)) >= training_rows,
         stratum_of_group=stratum_of_row[usable][first_rows],
         strata=tuple(reading.strata),
-        statements=len(reading.statements),
-        largest_group=int(np.bincount(group_of_statement, minlength=groups).max(initial=0)),
+        statements=len(reading.texts),
+        largest_group=int(np.bincount(group_of_text, minlength=groups).max(initial=0)),
         faults=reading.faults,
         quarantined=tuple(reading.quarantined),
     )

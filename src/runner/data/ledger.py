@@ -56,8 +56,9 @@ class Quarantined:
 class Ledger:
     """Rows: ``rows_read`` = rows of both splits + the sum of ``dropped``.
 
-    ``questions_found`` counts questions after merging near-identical statements, ``merged_statements`` the
-    statements that were another's variant, ``largest_group`` the statements of the question with the most.
+    ``statements`` counts distinct texts, ``questions_found`` questions after merging near-identical statements,
+    ``merged_statements`` the statements that were another's variant, if only in case, blanks or punctuation,
+    ``largest_group`` the statements of the question with the most.
     ``origins`` counts kept rows by column (source, difficulty, licence, judgement) and value.
     """
 
