@@ -10,6 +10,7 @@ import pytest
 from runner.config.cluster import Cluster
 from runner.config.load import load_job
 from runner.data import prepare
+from runner.errors import DoesNotFit
 from runner.model.tokenizer import load_encoder
 from runner.plan import Device, Plan, Timing, hours, make_plan, read_geometry, render, settle
 from runner.plan.plan import RAY_END_S, RAY_START_IMPORTS, RAY_START_S
@@ -164,6 +165,20 @@ def test_time_is_told_as_one_workers_and_not_told_where_one_cannot_step_alone(pl
     assert render(sharing, None).endswith(
         "time: not measured (with train.strategy zero3 a worker takes no step without the others)"
     )
+
+
+def test_a_job_that_the_cpu_here_has_no_room_for_is_refused_but_not_for_a_cluster_elsewhere(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from runner.cli import plan as command
+
+    monkeypatch.setattr("runner.plan.present_device", lambda: Device("cpu", "a CPU", 0.5))
+    job = load_job(None, ["data.questions=100"])
+    with pytest.raises(DoesNotFit, match=r"needs at least 0\.\d GiB and a CPU has 0\.5 GiB free"):
+        command.show_plan(job, Cluster(), measure=True)
+    assert capsys.readouterr().out == ""
+    command.show_plan(job, Cluster(address="a:6379"), measure=False)
+    assert "on a CPU (whose memory is not that of the cluster)" in capsys.readouterr().out
 
 
 def test_the_command_measures_one_workers_share_and_nothing_of_workers_that_share_the_base(

@@ -3,7 +3,9 @@
 Calculating is ``runner.plan``'s, measuring ``runner.train.probe``'s.
 """
 
+import math
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -41,6 +43,8 @@ def show_plan(job: "Job", cluster: "Cluster", *, measure: bool) -> None:
     if cluster.gpu_memory_gib is not None and torch.cuda.is_available():
         limit_memory(torch.device("cuda"), cluster.gpu_memory_gib)
     geometry, device = read_geometry(job), present_device()
+    if cluster.address is not None and device.kind == "cpu":  # of a machine that need not be one of those that train
+        device = replace(device, free_gib=math.inf)
     chosen = settle(job, geometry, device, ranks=cluster.workers)
     planned = make_plan(job, prepared, geometry, device, chosen, cluster.workers)
     timing = None

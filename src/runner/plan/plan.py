@@ -3,6 +3,7 @@
 What is measured instead of calculated comes from ``runner.train.probe``.
 """
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 
@@ -136,11 +137,19 @@ def _form(plan: Plan) -> list[str]:
     elif plan.device.kind == "cuda" and plan.geometry.why_not_fused is not None:
         form += f" ({plan.geometry.why_not_fused})"
     return [
-        f"on {plan.device.name} ({plan.device.free_gib:.1f} GiB free)",
+        f"on {plan.device.name} ({_free(plan.device)})",
         f"  base weights   {weights}",
         f"  activations    {kept}",
         f"  layers         {form}",
     ]
+
+
+def _free(device: Device) -> str:
+    return (
+        f"{device.free_gib:.1f} GiB free"
+        if math.isfinite(device.free_gib)
+        else "whose memory is not that of the cluster"
+    )
 
 
 def _fused_kept(fused: tuple[Kept, ...]) -> str:

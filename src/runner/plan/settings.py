@@ -53,9 +53,9 @@ class Settings:
 def settle(job: Job, geometry: Geometry, device: Device, *, ranks: int) -> Settings:
     """The fastest settings of ``job`` that fit on ``device`` for ``ranks`` workers.
 
-    On a CPU memory is not the limit and there is one form.  Raises ``UserError`` when documents may be longer than
-    the model has positions or a step has fewer buffers than workers, ``DoesNotFit`` when no form fits, with the key
-    to turn.
+    On a CPU there is one form, in one pass where there is room.  Raises ``UserError`` when documents may be longer
+    than the model has positions or a step has fewer buffers than workers, ``DoesNotFit`` when no form fits, with the
+    key to turn.
     """
     check_positions(job, geometry.positions)
     mine = _buffers_of_one_rank(job, ranks)
@@ -65,13 +65,8 @@ def settle(job: Job, geometry: Geometry, device: Device, *, ranks: int) -> Setti
             f"model.id {job.model.id}",
             "set train.kernels to auto",
         )
-    if device.kind == "cpu":
-        rows = mine if job.train.micro_batch == "auto" else min(job.train.micro_batch, mine)
-        keeps: Kept = "all"
-        fused = (keeps,) * (geometry.layers if job.train.kernels == "fused" else 0)
-        return Settings("dequantized", rows, "none", compiled=False, activation_budget=1.0, fused=fused)
     smallest: tuple[Settings, Memory] | None = None
-    for settings in _candidates(job, geometry, mine):
+    for settings in _candidates(job, geometry, mine) if device.kind == "cuda" else _on_a_cpu(job, geometry, mine):
         memory = predict_memory(job, geometry, settings.form, device.kind, ranks=ranks)
         if memory.total_gib <= MARGIN * device.free_gib:
             return settings
@@ -105,12 +100,20 @@ def _candidates(job: Job, geometry: Geometry, buffers: int) -> Iterator[Settings
     """From the fastest to the smallest; a pass is made smaller only when nothing less can be kept."""
     forms = [form for residency in _residencies(job) for form in _forms(job, geometry, residency)]
     fused, others = [form for form in forms if form.fused], [form for form in forms if not form.fused]
-    for rows in _row_counts(job, buffers):
+    counts = _row_counts(job, buffers, most=max(1, TOKENS_A_PASS // job.data.max_length))
+    for rows in counts:
         tokens, even = rows * job.data.max_length, buffers % rows == 0
         for form in sorted(fused, key=lambda form: _slowness(form, tokens)):
             yield replace(form, micro_batch=rows, replayed=even)
     for form in others:
-        yield from (replace(form, micro_batch=rows) for rows in _row_counts(job, buffers))
+        yield from (replace(form, micro_batch=rows) for rows in counts)
+
+
+def _on_a_cpu(job: Job, geometry: Geometry, buffers: int) -> Iterator[Settings]:
+    keeps: Kept = "all"
+    fused = (keeps,) * (geometry.layers if job.train.kernels == "fused" else 0)
+    for rows in _row_counts(job, buffers, most=buffers):
+        yield Settings("dequantized", rows, "none", compiled=False, activation_budget=1.0, fused=fused)
 
 
 def _slowness(form: Settings, tokens: int) -> float:
@@ -141,23 +144,25 @@ def _forms(job: Job, geometry: Geometry, residency: Residency) -> Iterator[Setti
         yield Settings(residency, 1, "layers", compiled=False, activation_budget=1.0)
 
 
-def _row_counts(job: Job, buffers: int) -> tuple[int, ...]:
+def _row_counts(job: Job, buffers: int, *, most: int) -> tuple[int, ...]:
     """Buffers in a pass, most first; a divisor of the rank's share, so that every pass has one shape."""
     if job.train.micro_batch != "auto":
         return (min(job.train.micro_batch, buffers),)
-    most = max(1, TOKENS_A_PASS // job.data.max_length)
     return tuple(rows for rows in range(min(most, buffers), 0, -1) if buffers % rows == 0)
 
 
 def _does_not_fit(job: Job, least: Memory, device: Device) -> DoesNotFit:
-    key = "data.max_length" if least.activations_gib > least.base_gib else "model.id (a smaller model)"
-    if job.model.quantization == "none" and job.lora is not None:
-        key = "model.quantization (nf4)"
-    elif job.lora is None:
-        key = "lora (give it a rank)"
     return DoesNotFit(
         f"the job needs at least {least.total_gib:.1f} GiB and {device.name} has {device.free_gib:.1f} GiB free",
         f"base {least.base_gib:.1f}, training state {least.state_gib:.1f}, activations {least.activations_gib:.1f}, "
         f"working set {least.working_gib:.1f} GiB",
-        f"turn {key}",
+        f"turn {_key_to_turn(job, least, device)}",
     )
+
+
+def _key_to_turn(job: Job, least: Memory, device: Device) -> str:
+    if device.kind == "cuda" and job.model.quantization == "none" and job.lora is not None:
+        return "model.quantization (nf4)"  # on a CPU four bits are unpacked
+    if least.activations_gib > least.base_gib:
+        return "data.max_length" if job.train.micro_batch in ("auto", 1) else "train.micro_batch (auto takes what fits)"
+    return "lora (give it a rank)" if job.lora is None else "model.id (a smaller model)"
