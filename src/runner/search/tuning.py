@@ -5,6 +5,7 @@ What is decided is ``course``'s; nothing that Tune keeps is ever read back.
 
 import json
 import logging
+import math
 import os
 import threading
 import time
@@ -85,7 +86,7 @@ def _failed(error: BaseException, folder: str) -> RunnerError:
 def device_of_trials(place: Place) -> Device:
     """The device as a trial finds it before anything is loaded; on a GPU asked by a process that then ends."""
     if place.gpus <= 0:
-        return Device("cpu", "the CPU", 0.0)  # memory is not what a CPU is chosen by
+        return Device("cpu", "the CPU", math.inf)  # a trial looks itself, where it is
     asked = ray.remote(num_gpus=place.gpus, num_cpus=1, max_calls=1)(_found_device)
     found: Device = ray.get(asked.remote(place))
     return found
